@@ -1,0 +1,218 @@
+"""Tables of rows on disk: JSONL, JSON arrays and Parquet, each also read gzipped; written whole or not at all.
+
+The suffix decides the format: ``.jsonl`` (one object a line), ``.json`` (an array, indent 4 and ASCII escapes: the
+published form), ``.parquet``; ``.gz`` may follow the first two.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from strop.errors import Stopped, UserError, nearest
+from strop.records.rows import Identifier, Row, identifier
+
+SUFFIXES = (".jsonl", ".json", ".parquet", ".jsonl.gz", ".json.gz")
+PARQUET_ROWS_PER_GROUP = 10_000
+
+
+def _kind(path: Path) -> str:
+    name = path.name.removesuffix(".gz")
+    for kind in (".jsonl", ".json", ".parquet"):
+        if name.endswith(kind):
+            return kind
+    raise UserError("cannot tell the format of a table from its name", value=str(path), alternatives=SUFFIXES)
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        shown = text.strip()[:80]
+        raise UserError(
+            f"{where}: not valid JSON ({error.msg} at column {error.colno})",
+            value=shown,
+            fix="repair or remove this line; every other line is left as it is",
+        ) from None
+
+
+def _iter_lines(path: Path, stream: io.TextIOBase) -> Iterator[Any]:
+    blank: int | None = None
+    for number, line in enumerate(stream, 1):
+        if not line.strip():
+            blank = blank or number
+            continue
+        if blank is not None:
+            raise UserError(f"{path}, line {blank}: an empty line inside the table", fix="remove the line")
+        yield _object(_parse(line, f"{path}, line {number}"), f"{path}, line {number}")
+
+
+def _object(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise UserError(f"{where}: a row must be a JSON object", value=value)
+    return value
+
+
+def _iter_parquet(path: Path) -> Iterator[dict[str, Any]]:
+    import pyarrow.parquet as parquet
+
+    with parquet.ParquetFile(path) as table:
+        for batch in table.iter_batches(batch_size=PARQUET_ROWS_PER_GROUP):
+            yield from batch.to_pylist()
+
+
+@contextmanager
+def _open_text(path: Path) -> Iterator[io.TextIOBase]:
+    if not path.is_file():
+        beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        close = nearest(path.name, beside)
+        raise UserError("no such file", value=str(path), fix=f"did you mean {path.parent / close}?" if close else None)
+    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as stream:
+        yield stream  # type: ignore[misc]
+
+
+def iter_table(path: Path, *, fields: Mapping[str, str] | None = None) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a table one by one; JSONL and Parquet are never held whole.
+
+    Args:
+        path: A table; its suffix decides the format.
+        fields: Renames, wanted name to the file's name, as ``--fields prompt=question`` gives them.
+
+    Raises:
+        UserError: The file is missing, its suffix unknown, a line broken (file and line named) or a mapped field absent.
+    """
+    kind = _kind(path)
+    if kind == ".parquet":
+        if not path.is_file():
+            raise UserError("no such file", value=str(path))
+        rows: Iterator[dict[str, Any]] = _iter_parquet(path)
+        yield from (_rename(row, fields, path) for row in rows)
+        return
+    try:
+        with _open_text(path) as stream:
+            if kind == ".jsonl":
+                rows = _iter_lines(path, stream)
+            else:
+                array = _parse(stream.read(), str(path))
+                if not isinstance(array, list):
+                    raise UserError(f"{path}: a .json table must be an array of objects", value=type(array).__name__)
+                rows = (_object(value, f"{path}, row {number}") for number, value in enumerate(array, 1))
+            yield from (_rename(row, fields, path) for row in rows)
+    except (gzip.BadGzipFile, EOFError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read", why=str(error)) from None
+
+
+def _rename(row: dict[str, Any], fields: Mapping[str, str] | None, path: Path) -> dict[str, Any]:
+    for wanted, given in (fields or {}).items():
+        if given not in row:
+            raise UserError(f"{path}: no field {given!r} to use as {wanted!r}", alternatives=sorted(row))
+        row[wanted] = row.pop(given)
+    return row
+
+
+def read_table(path: Path, *, fields: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+    """Return all rows of a table; see `iter_table`."""
+    return list(iter_table(path, fields=fields))
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path` that takes its place when the block ends without an error.
+
+    Raises:
+        Stopped: The disk is full; `path` is as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    os.close(handle)
+    part = Path(name)
+    try:
+        yield part
+        with part.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        part.chmod(0o644)
+        part.replace(path)
+    except OSError as error:
+        if error.errno == 28:  # ENOSPC
+            raise Stopped(
+                "the disk is full", value=str(path), fix="free some space and run the same command again"
+            ) from error
+        raise
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_table(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
+    """Write `rows` to `path` in the format of its suffix, whole or not at all; return how many there were."""
+    kind = _kind(path)
+    with atomic_path(path) as part:
+        if kind == ".parquet":
+            return _write_parquet(part, rows)
+        # mtime 0: the same rows give the same bytes.
+        raw = part.open("wb")
+        stream = gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) if path.suffix == ".gz" else raw
+        with raw, stream, io.TextIOWrapper(stream, encoding="utf-8", newline="\n") as text:  # type: ignore[type-var]
+            return _write_lines(text, rows) if kind == ".jsonl" else _write_array(text, rows)
+
+
+def _write_lines(text: io.TextIOBase, rows: Iterable[Mapping[str, Any]]) -> int:
+    count = 0
+    for row in rows:
+        text.write(json.dumps(dict(row), ensure_ascii=False) + "\n")
+        count += 1
+    return count
+
+
+def _write_array(text: io.TextIOBase, rows: Iterable[Mapping[str, Any]]) -> int:
+    listed = [dict(row) for row in rows]
+    text.write(json.dumps(listed, indent=4))
+    return len(listed)
+
+
+def _write_parquet(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    listed = [dict(row) for row in rows]
+    parquet.write_table(pyarrow.Table.from_pylist(listed), path, row_group_size=PARQUET_ROWS_PER_GROUP)
+    return len(listed)
+
+
+def align(left: Sequence[Row], right: Sequence[Row], *, names: tuple[str, str]) -> list[tuple[Row, Row]]:
+    """Pair the rows of two tables by id, in the order of the first.
+
+    Args:
+        left: Rows with unique ids.
+        right: Rows with the same ids, in any order.
+        names: What to call the two tables in a message.
+
+    Raises:
+        UserError: An id occurs twice in one table, or in one table only; the ids are named.
+    """
+    indexed = [_index(rows, name) for rows, name in zip((left, right), names, strict=True)]
+    for here, there, name in ((0, 1, names[1]), (1, 0, names[0])):
+        missing = [key for key in indexed[here] if key not in indexed[there]]
+        if missing:
+            shown = ", ".join(map(str, missing[:10])) + (", ..." if len(missing) > 10 else "")
+            raise UserError(
+                f"{len(missing)} ids of {names[here]} are missing from {name}: {shown}",
+                fix="give files about the same questions, or remove the surplus rows",
+            )
+    return [(row, indexed[1][identifier(row)]) for row in left]
+
+
+def _index(rows: Sequence[Row], name: str) -> dict[Identifier, Row]:
+    index: dict[Identifier, Row] = {}
+    for row in rows:
+        key = identifier(row)
+        if key in index:
+            raise UserError(f"{name}: id {key!r} occurs more than once")
+        index[key] = row
+    return index
