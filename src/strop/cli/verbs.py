@@ -1,0 +1,125 @@
+"""The verbs: where each one lives, what the overview says about it, and how it is loaded when it is called."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from strop import __version__
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One verb of the command line.
+
+    Attributes:
+        name: What the user types.
+        target: ``module:attribute`` below `strop.cli`: a command function, or a typer app for a group.
+        summary: One line for ``strop --help``; shown without importing the target.
+    """
+
+    name: str
+    target: str
+    summary: str
+
+    def load(self) -> TyperCommand | TyperGroup:
+        """Import the verb's module and return its command."""
+        module, _, attribute = self.target.partition(":")
+        found = getattr(import_module(f"strop.cli.{module}"), attribute)
+        app = found if isinstance(found, typer.Typer) else _single(self.name, found)
+        app.rich_markup_mode = None
+        for registered in app.registered_commands:
+            if registered.help is None and registered.callback is not None:
+                registered.help = help_text(registered.callback)
+        group = isinstance(found, typer.Typer)
+        command = typer.main.get_group(app) if group else typer.main.get_command(app)
+        command.name = self.name
+        return command  # type: ignore[return-value]  # typer states the base class of both
+
+
+SECTIONS: dict[str, tuple[Verb, ...]] = {
+    "Run": (
+        Verb(
+            "demo", "demo:demo_command", "Every shipped demo on this machine, offline, in minutes; ends with a report."
+        ),
+        Verb("run", "run:run_command", "Run a recipe; the same command continues a run that was stopped."),
+        Verb("recipes", "recipes:app", "List the shipped recipes, or copy one to edit."),
+    ),
+    "Before a run": (
+        Verb("plan", "plan:plan_command", "Calls, tokens and trainings that a recipe needs; spends nothing."),
+        Verb("doctor", "doctor:doctor_command", "Two-minute checks of your own models and data."),
+        Verb("config", "config:config_command", "The resolved settings, with the origin of each value."),
+        Verb("schema", "schema:schema_command", "The JSON schema of a recipe, for editors."),
+    ),
+    "After a run": (
+        Verb("show", "show:show_command", "What a run did, in the terminal."),
+        Verb("report", "report:report_command", "Rebuild a run's report.html."),
+        Verb("trace", "trace:trace_command", "What a reported number was made from, back to the calls."),
+        Verb("store", "store:app", "Size and pruning of the store of model calls."),
+    ),
+    "On files": (
+        Verb("grade", "grade:grade_command", "Grade reasoning answers: strict, lenient or as published."),
+        Verb("weak-to-strong", "weak_to_strong:app", "Select, pair and audit answers of a weak and a strong model."),
+    ),
+}
+VERBS: dict[str, Verb] = {verb.name: verb for verbs in SECTIONS.values() for verb in verbs}
+
+
+def _single(name: str, function: Callable[..., Any]) -> typer.Typer:
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command(name)(function)
+    return app
+
+
+def help_text(function: Callable[..., Any]) -> str:
+    """Return a function's docstring as help: without its sections for programmers, examples kept line by line."""
+    text = inspect.getdoc(function) or ""
+    text = re.split(r"\n\n(?:Args|Returns|Raises|Yields):\n", text)[0]
+    return re.sub(r"\n\n(Examples?:)\n", "\n\n\b\n\\1\n", text)
+
+
+class VerbGroup(TyperGroup):
+    """The root command: lists every verb from the table above and imports only the one that is called."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        # Placeholders: they give the names for "did you mean" and are never invoked.
+        self.commands.update({name: TyperCommand(name) for name in VERBS})
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return the verb's command, loaded now; None for an unknown name."""
+        return VERBS[cmd_name].load() if cmd_name in VERBS else None
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the overview, section by section, from the table alone."""
+        width = max(map(len, VERBS))
+        for title, verbs in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(verb.name.ljust(width), verb.summary) for verb in verbs])
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"strop {__version__}")
+        raise typer.Exit
+
+
+app = typer.Typer(cls=VerbGroup, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+@app.callback(
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Example: strop run weak_to_strong/demo --name first. More about a verb: strop VERB --help.",
+)
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Post-train language models when good labels are scarce, and make the result cheaper to serve."""
