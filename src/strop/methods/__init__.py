@@ -1,0 +1,9 @@
+"""The published methods, each in a package of its own: settings, the pure algorithm, its stages, the recipe."""
+
+RECIPES: dict[str, tuple[str, str]] = {
+    "weak_to_strong": (
+        "strop.methods.weak_to_strong.config:WeakToStrongConfig",
+        "strop.methods.weak_to_strong.recipe:weak_to_strong",
+    ),
+}
+"""What a recipe's ``recipe:`` key may name: the import paths of its configuration class and of its recipe function."""
