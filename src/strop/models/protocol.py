@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -89,8 +89,15 @@ class TextModel(Protocol):
     def revision(self) -> str:
         """What identifies the exact model in call keys: a weights hash, or a server's base URL and model name."""
 
-    def complete(self, calls: Sequence[Call]) -> Iterator[list[tuple[int, Outcome]]]:
-        """Yield finished batches as ``(index into calls, outcome)``; every index comes exactly once.
+    def complete(
+        self, calls: Sequence[Call], *, done: Collection[int] = frozenset()
+    ) -> Iterator[list[tuple[int, Outcome]]]:
+        """Yield finished batches as ``(index into calls, outcome)``; an index comes at most once.
+
+        Args:
+            calls: What is asked. Batches are cut from the whole of it, so that they are the same whatever is `done`.
+            done: Indices whose outcome the caller holds already: a batch of nothing else is skipped. Every other
+                index comes exactly once.
 
         A batch is the unit of storage: the caller stores it before it asks for the next.
         """

@@ -1,0 +1,1 @@
+"""Text generation and scoring behind one protocol: local transformers, endpoints, scripts."""
