@@ -1,0 +1,152 @@
+"""One job from rows to saved weights, in the process that calls it."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from strop.errors import UserError
+from strop.models.weights import check_folder, file_hash, folder_revision
+from strop.records.rows import PreferencePair, SupervisedExample
+from strop.records.tables import read_table
+from strop.training.arguments import COMPLETE, checkpoint_folder
+from strop.training.checks import after_training, before_training
+from strop.training.job import Kind, TrainingJob, TrainingOutcome
+from strop.training.preference import dpo_trainer, orpo_trainer
+from strop.training.rendering import tokenise
+from strop.training.sft import sft_trainer
+from strop.training.weights import ADAPTER_FOLDER, load_start, load_tokenizer, merge
+
+TRAINERS = {"sft": sft_trainer, "dpo": dpo_trainer, "orpo": orpo_trainer}
+
+Advance = Callable[[int, int], None]
+"""Told ``(steps done, steps in all)`` after each optimiser step."""
+
+
+def execute(job: TrainingJob, *, advance: Advance) -> TrainingOutcome:
+    """Train as `job` says, from its last complete checkpoint where there is one, and save the model.
+
+    Raises:
+        UserError: The rows, the settings or the model do not allow the training.
+        Stopped: The loss stopped being a number.
+    """
+    with quiet():
+        return _execute(job, advance)
+
+
+def _execute(job: TrainingJob, advance: Advance) -> TrainingOutcome:
+    started = time.monotonic()
+    check_folder(job.model)
+    records = read_rows(job.rows, job.kind)
+    claim(job)
+    tokenizer = load_tokenizer(job.model)
+    rows = tokenise(tokenizer, records, job.settings)
+    model = load_start(job.model, job.settings)
+    trainer = TRAINERS[job.kind](job, model=model, tokenizer=tokenizer, rows=rows)
+    step0, findings = before_training(job, rows, trainer=trainer, tokenizer=tokenizer, total=len(records))
+    checkpoint = _train(job, trainer, advance)
+    save(job, trainer)
+    curve = tuple(entry for entry in trainer.state.log_history if "loss" in entry)
+    return TrainingOutcome(
+        losses=tuple(entry["loss"] for entry in curve),
+        curve=curve,
+        steps=trainer.state.global_step,
+        rows=len(rows.rows),
+        dropped=len(rows.dropped),
+        truncated=len(rows.truncated),
+        supervised_tokens=rows.supervised_tokens,
+        tokens=rows.tokens,
+        step0_loss=curve[0]["loss"] if step0 is None else step0,
+        wall_s=time.monotonic() - started,
+        resumed_at=int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0,
+        findings=(*findings, *after_training(job, rows, curve)),
+    )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Hold back the progress bars of transformers and datasets: the caller shows one of its own."""
+    from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from transformers.utils import logging
+
+    bars = logging.is_progress_bar_enabled(), are_progress_bars_disabled()
+    logging.disable_progress_bar()
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        if bars[0]:
+            logging.enable_progress_bar()
+        if not bars[1]:
+            enable_progress_bars()
+
+
+def _train(job: TrainingJob, trainer: Any, advance: Advance) -> Path | None:
+    from strop.training.trainers import watch
+
+    watch(trainer, advance)
+    checkpoint = last_checkpoint(job)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    return checkpoint
+
+
+def read_rows(table: Path, kind: Kind) -> list[SupervisedExample | PreferencePair]:
+    """Return the rows of a table: examples for SFT, pairs for DPO and ORPO."""
+    record = SupervisedExample if kind == "sft" else PreferencePair
+    return [record.from_row(row) for row in read_table(table)]
+
+
+def claim(job: TrainingJob) -> None:
+    """Make the work folder the job's own.
+
+    Raises:
+        UserError: It holds checkpoints of another job, which would be continued with the wrong settings.
+    """
+    job.work.mkdir(parents=True, exist_ok=True)
+    owner = job.work / "owner"
+    identity = f"{job.fingerprint()} {folder_revision(job.model)} {file_hash(job.rows)}"
+    if owner.is_file() and owner.read_text() != identity and checkpoint_folder(job).exists():
+        raise UserError(
+            "the work folder holds checkpoints of another training",
+            value=str(job.work),
+            why="its model, rows, seed or settings were different",
+            fix="remove the folder, or give this training one of its own",
+        )
+    owner.write_text(identity)
+
+
+def last_checkpoint(job: TrainingJob) -> Path | None:
+    """Return the newest checkpoint that was written whole; parts of others are removed."""
+    found: list[tuple[int, Path]] = []
+    for folder in checkpoint_folder(job).glob("checkpoint-*"):
+        if (folder / COMPLETE).is_file():
+            found.append((int(folder.name.rpartition("-")[2]), folder))
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+    return max(found)[1] if found else None
+
+
+def save(job: TrainingJob, trainer: Any) -> None:
+    """Write the trained model and its tokenizer to ``job.out``.
+
+    Safetensors and JSON only, the same bytes for the same job: what TRL changed in the configuration (its padding
+    token) and what it adds (its pickled arguments) stays out.
+    """
+    from transformers import AutoConfig, AutoTokenizer
+
+    start = AutoConfig.from_pretrained(job.model)
+    trainer.model.config.pad_token_id = start.pad_token_id
+    trainer.model.generation_config.pad_token_id = start.pad_token_id
+    lora = job.settings.lora
+    folder = job.out / ADAPTER_FOLDER if lora else job.out
+    trainer.save_model(str(folder))
+    if not trainer.accelerator.is_main_process:
+        return
+    (folder / "training_args.bin").unlink(missing_ok=True)
+    if lora and lora.merge:
+        merge(job.model, folder, job.out)
+    AutoTokenizer.from_pretrained(job.model).save_pretrained(job.out)
