@@ -171,9 +171,14 @@ def _write_lines(text: io.TextIOBase, rows: Iterable[Mapping[str, Any]]) -> int:
 
 
 def _write_array(text: io.TextIOBase, rows: Iterable[Mapping[str, Any]]) -> int:
-    listed = [dict(row) for row in rows]
-    text.write(json.dumps(listed, indent=4))
-    return len(listed)
+    # Row by row, with the bytes of json.dumps(list(rows), indent=4): a line break inside a text is always escaped.
+    count = 0
+    for row in rows:
+        text.write(",\n" if count else "[\n")
+        text.write("    " + json.dumps(dict(row), indent=4).replace("\n", "\n    "))
+        count += 1
+    text.write("\n]" if count else "[]")
+    return count
 
 
 def _write_parquet(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
