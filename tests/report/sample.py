@@ -96,7 +96,7 @@ def _curve() -> Curve:
     means = ((0.452, 0.43, 0.47), (0.587, 0.56, 0.61), (0.660, 0.63, 0.69), (0.694, 0.67, 0.72))
     return Curve(
         title="Accuracy, step by step",
-        caption="Thin: one seed each. Thick: their mean; the band is the 95 % bootstrap interval over questions and seeds.",
+        caption="Thin: one seed each. Thick: their mean; the band is its 95 % interval.",
         points=names,
         value_label="unseen questions answered correctly",
         lines=tuple(Line(f"seed {number}", values) for number, values in enumerate(seeds)),
@@ -108,7 +108,7 @@ def _curve() -> Curve:
 def _bars() -> Bars:
     return Bars(
         title="The arms side by side",
-        caption="Bars are means over seeds with 95 % intervals; nothing between the two dashed lines saw a correct label.",
+        caption="Means over seeds with 95 % intervals; nothing between the dashed lines saw a correct label.",
         value_label="unseen questions answered correctly",
         bars=(
             *(Bar(name, Estimate(value, low, high, 1200), name.startswith("Stage")) for name, value, low, high in ARMS),
@@ -121,7 +121,7 @@ def _bars() -> Bars:
 def _selection() -> Selection:
     return Selection(
         title="Agreement picks the correct labels",
-        caption="A label is selected where weak and strong model give the same answer; gold answers serve this figure only.",
+        caption="A label is selected where both models give the same answer; gold serves this figure only.",
         rounds=(
             SelectionRound("iteration 1", 730, 2000, Estimate(0.793, 0.762, 0.821), Estimate(0.435, 0.413, 0.457)),
             SelectionRound("iteration 2", 1104, 2000, Estimate(0.842, 0.819, 0.862), Estimate(0.612, 0.590, 0.633)),

@@ -33,12 +33,11 @@ class Verb:
         """Import the verb's module and return its command."""
         module, _, attribute = self.target.partition(":")
         found = getattr(import_module(f"strop.cli.{module}"), attribute)
-        app = found if isinstance(found, typer.Typer) else _single(self.name, found)
-        app.rich_markup_mode = None
-        for registered in app.registered_commands:
-            if registered.help is None and registered.callback is not None:
-                registered.help = help_text(registered.callback)
         group = isinstance(found, typer.Typer)
+        app = found if isinstance(found, typer.Typer) else _single(self.name, found)
+        _shape_help(app)
+        if not isinstance(app.info.help, str) and app.registered_callback is None:
+            app.info.help = self.summary
         command = typer.main.get_group(app) if group else typer.main.get_command(app)
         command.name = self.name
         return command  # type: ignore[return-value]  # typer states the base class of both
@@ -46,9 +45,7 @@ class Verb:
 
 SECTIONS: dict[str, tuple[Verb, ...]] = {
     "Run": (
-        Verb(
-            "demo", "demo:demo_command", "Every shipped demo on this machine, offline, in minutes; ends with a report."
-        ),
+        Verb("demo", "demo:demo_command", "Every shipped demo, offline, in minutes; ends with a report."),
         Verb("run", "run:run_command", "Run a recipe; the same command continues a run that was stopped."),
         Verb("recipes", "recipes:app", "List the shipped recipes, or copy one to edit."),
     ),
@@ -76,6 +73,19 @@ def _single(name: str, function: Callable[..., Any]) -> typer.Typer:
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command(name)(function)
     return app
+
+
+def _shape_help(app: typer.Typer) -> None:
+    app.rich_markup_mode = None
+    for command in app.registered_commands:
+        if command.help is None and command.callback is not None:
+            command.help = help_text(command.callback)
+    root = app.registered_callback
+    if root is not None and root.callback is not None and not isinstance(root.help, str):
+        root.help = help_text(root.callback)
+    for group in app.registered_groups:
+        if group.typer_instance is not None:
+            _shape_help(group.typer_instance)
 
 
 def help_text(function: Callable[..., Any]) -> str:

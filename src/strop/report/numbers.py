@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from strop.report.document import Cell, Estimate, Unit
 
-MISSING = "–"
+MISSING = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
 _MINUTE, _HOUR = 60, 3600
 
 
@@ -16,9 +17,9 @@ def amount(value: float | None, unit: Unit) -> str:
         case "share":
             return f"{100 * value:.1f} %"
         case "ratio":
-            return f"{value:.2f}".replace("-", "−")
+            return f"{value:.2f}".replace("-", MINUS)
         case "points":
-            return f"{100 * value:+.1f}".replace("-", "−")
+            return f"{100 * value:+.1f}".replace("-", MINUS)
         case "seconds":
             return duration(value)
         case "count" | "tokens":

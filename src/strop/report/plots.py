@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from strop.report.document import Bars, Curve, Figure, Reference, Selection, Unit
+from strop.report.document import Bars, Curve, Estimate, Figure, Reference, Selection, Unit
 from strop.report.numbers import amount
 
 if TYPE_CHECKING:
@@ -116,25 +116,22 @@ def _described(figure: Figure) -> str:
     """Return the figure's numbers as a sentence, for readers who do not see it."""
     match figure:
         case Curve():
-            unit = figure.mean[0].unit if figure.mean else "share"
-            values = [
-                f"{point} {amount(mean.value, unit)}" for point, mean in zip(figure.points, figure.mean, strict=True)
-            ]
-            return "; ".join([*values, *_described_references(figure.references, unit)])
+            return _listed(list(zip(figure.points, figure.mean, strict=True)), figure.references)
         case Bars():
-            unit = figure.bars[0].estimate.unit if figure.bars else "share"
-            values = [f"{bar.name} {amount(bar.estimate.value, unit)}" for bar in figure.bars]
-            return "; ".join([*values, *_described_references(figure.references, unit)])
+            return _listed([(bar.name, bar.estimate) for bar in figure.bars], figure.references)
         case Selection():
             return "; ".join(
-                f"{each.name}: kept {each.kept:,} of {each.total:,}, precision {amount(each.precision.value, 'share')}, "
-                f"before selection {amount(each.before.value, 'share')}"
+                f"{each.name}: {each.kept:,} of {each.total:,} kept, {amount(each.precision.value, 'share')} of them "
+                f"correct, {amount(each.before.value, 'share')} of all"
                 for each in figure.rounds
             )
 
 
-def _described_references(references: Sequence[Reference], unit: Unit) -> list[str]:
-    return [f"{reference.name} {amount(reference.value, unit)}" for reference in references]
+def _listed(named: Sequence[tuple[str, Estimate]], references: Sequence[Reference]) -> str:
+    unit = named[0][1].unit if named else "share"
+    values = [(name, estimate.value) for name, estimate in named]
+    values += [(reference.name, reference.value) for reference in references]
+    return "; ".join(f"{name} {amount(value, unit)}" for name, value in values)
 
 
 def _number_axis(axis: Any, unit: Unit) -> None:
@@ -162,6 +159,7 @@ def _curve(axes: Axes, figure: Curve) -> None:
             _label(axes, amount(mean.value, unit), (place, mean.value), offset=(0, 9), color=ACCENT, halign="center")
     right = max(len(figure.points) - 1, 1)
     for number, reference in enumerate(figure.references):
+        # The first level is the floor: what everything else must rise above.
         color = WARM if number == 0 else INK
         axes.axhline(reference.value, color=color, linewidth=1.1, linestyle=(0, (5, 4)), zorder=1)
         text = f"{reference.name}  {amount(reference.value, unit)}"
@@ -222,37 +220,33 @@ def _bars(axes: Axes, figure: Bars) -> None:
 
 
 def _selection(axes: Axes, figure: Selection) -> None:
-    gap = float("nan")
     places = range(len(figure.rounds))
-    for name, color, marker in (("before", MUTED, "s"), ("precision", ACCENT, "o")):
-        estimates = [each.precision if name == "precision" else each.before for each in figure.rounds]
-        values = [gap if estimate.value is None else estimate.value for estimate in estimates]
-        axes.plot(places, values, color=color, linewidth=2 if name == "precision" else 1.2, marker=marker, markersize=6)
+    series = (
+        ("offered", MUTED, "s", 1.2, [each.before for each in figure.rounds]),
+        ("selected", ACCENT, "o", 2.2, [each.precision for each in figure.rounds]),
+    )
+    for name, color, marker, width, estimates in series:
+        values = [float("nan") if estimate.value is None else estimate.value for estimate in estimates]
+        axes.plot(places, values, color=color, linewidth=width, marker=marker, markersize=6)
         for place, estimate in zip(places, estimates, strict=True):
-            if estimate.low is not None and estimate.high is not None:
-                axes.plot([place, place], [estimate.low, estimate.high], color=color, linewidth=1.6, alpha=0.7)
-            if estimate.value is not None:
-                _label(
-                    axes,
-                    amount(estimate.value, "share"),
-                    (place, estimate.value),
-                    offset=(0, 9),
-                    color=color,
-                    halign="center",
-                )
-    right = max(len(figure.rounds) - 1, 1)
-    axes.set_xlim(-0.5, right + 0.5)
-    ticks = [f"{each.name}\nkept {each.kept:,} of {each.total:,}" for each in figure.rounds]
-    axes.set_xticks(list(places), ticks)
+            _point(axes, (place, estimate), color)
+        if estimates and estimates[0].value is not None:
+            _label(axes, name, (0, estimates[0].value), offset=(-10, 0), color=color, halign="right")
+    axes.set_xlim(-0.5, max(len(figure.rounds) - 1, 1) + 0.5)
+    axes.set_xticks(list(places), [f"{each.name}\nkept {each.kept:,} of {each.total:,}" for each in figure.rounds])
     axes.margins(y=0.18)
     axes.set_ylabel("labels that are correct")
-    if figure.rounds:
-        first = figure.rounds[0]
-        for estimate, text, color in ((first.precision, "selected", ACCENT), (first.before, "offered", MUTED)):
-            if estimate.value is not None:
-                _label(axes, text, (0, estimate.value), offset=(-10, 0), color=color, halign="right")
     axes.grid(axis="y")
     _number_axis(axes.yaxis, "share")
+
+
+def _point(axes: Axes, point: tuple[int, Estimate], color: str) -> None:
+    place, estimate = point
+    if estimate.low is not None and estimate.high is not None:
+        axes.plot([place, place], [estimate.low, estimate.high], color=color, linewidth=1.6, alpha=0.7)
+    if estimate.value is not None:
+        text = amount(estimate.value, estimate.unit)
+        _label(axes, text, (place, estimate.value), offset=(0, 9), color=color, halign="center")
 
 
 def _label(

@@ -1,0 +1,74 @@
+"""``strop run``: runs a recipe, and continues it after any stop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from strop.cli.options import Device, Dtype, RecipeArgument, Sets, Workspace, load, workspace_or_default
+from strop.cli.output import AsJson, print_json
+
+if TYPE_CHECKING:
+    from strop.runs.configuration import Loaded
+
+RUN_SEED = 0
+"""Recipes hand the seeds of their settings to their stages; the run's own stays, so that a new seed reuses stages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A run that reached its end."""
+
+    run: Path
+    report: Path
+
+
+def run_command(
+    recipe: RecipeArgument,
+    set_: Sets = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run's folder; the recipe's name by default.")] = None,
+    workspace: Workspace = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a recipe; the last line is the path of its report.
+
+    The same command continues a run that was stopped, at any moment, in any way: finished stages are skipped and no
+    answered call is asked again. A changed setting runs the stages that depend on it.
+
+    Example:
+        strop run weak_to_strong/cpu --name stories --set seeds=[1,2,3]
+    """
+    loaded = load(recipe, set_, device=device, dtype=dtype)
+    finished = execute(loaded, name=name, workspace=workspace_or_default(workspace), quiet=as_json)
+    if as_json:
+        print_json({"recipe": loaded.name, "run": str(finished.run), "report": str(finished.report)})
+    else:
+        typer.echo(finished.report)
+
+
+def execute(loaded: Loaded, *, name: str | None, workspace: Path, quiet: bool) -> Finished:
+    """Run a recipe in its folder of the workspace.
+
+    Args:
+        loaded: The recipe.
+        name: The folder's name; None makes it from the recipe's name.
+        workspace: Where the folder and the call store are.
+        quiet: Whether to keep progress to itself.
+    """
+    from strop.report import HTML_NAME
+    from strop.runs.configuration import import_object
+    from strop.runs.run import Run
+    from strop.runs.workspace import run_folder
+
+    folder = run_folder(workspace, name or loaded.name.replace("/", "-"))
+    recipe = import_object(loaded.function)
+    with Run.open(
+        folder, config=loaded.config, origins=loaded.origins, seed=RUN_SEED, workspace=workspace, quiet=quiet
+    ) as run:
+        recipe(loaded.config, run)
+    return Finished(folder.resolve(), folder.resolve() / HTML_NAME)
