@@ -122,7 +122,7 @@ class LocalModel:
             if not opened or len(batches[-1]) >= min(self._batch_size, max(1, self._token_budget // longest)):
                 batches.append([])
                 # The first of a batch is the longest, so that it sets the length of all.
-                longest = min(len(prompts[call.prompt]) + call.sampling.max_tokens, self._context)
+                longest = min(len(prompts[call.prompt]) + call.sampling.max_tokens, self.context)
             batches[-1].append(index)
         return batches
 
@@ -133,8 +133,8 @@ class LocalModel:
         outcomes: dict[int, Outcome] = {}
         for index in batch:
             length = len(prompts[calls[index].prompt])
-            if not 0 < length < self._context:
-                outcomes[index] = _unfit(length, self._context)
+            if not 0 < length < self.context:
+                outcomes[index] = _unfit(length, self.context)
         fit = [index for index in batch if index not in outcomes]
         if fit:
             rows = self._decode([calls[index] for index in fit], prompts)
@@ -152,7 +152,7 @@ class LocalModel:
             Row(
                 order[call.prompt],
                 noise_key(call),
-                min(sampling.max_tokens, self._context - len(prompts[call.prompt])),
+                min(sampling.max_tokens, self.context - len(prompts[call.prompt])),
             )
             for call in calls
         ]
@@ -207,7 +207,8 @@ class LocalModel:
         return int(pad) if pad is not None else 0
 
     @cached_property
-    def _context(self) -> int:
+    def context(self) -> int:
+        """Most tokens that prompt and completion may have together."""
         return int(getattr(self.model.config, "max_position_embeddings", None) or UNLIMITED_CONTEXT)
 
     @cached_property

@@ -9,7 +9,8 @@ The file is YAML, or JSONL with one rule a line (and ``{"default": ...}`` on a l
       - pattern: "What is (\d+) \+"     # a regular expression that is searched for in it
         replies: ["4", "5"]             # sample i gets reply i, and the list starts over
 
-The first rule that fits answers. A conversation is matched as its turns, ``role: content``, one a line.
+The first rule that fits answers; words count as tokens. A conversation is matched as its turns,
+``role: content``, one a line.
 """
 
 from __future__ import annotations
@@ -133,8 +134,9 @@ def _rule(entry: Any, where: str) -> Rule:
         raise UserError(f"{where}: one of prompt and pattern, and one of reply and replies", value=sorted(entry))
     replies = _texts(entry.get("reply", entry.get("replies")), where)
     if "prompt" in entry:
-        (text,) = _texts(entry["prompt"], where)
-        return Rule(re.compile(rf"\A{re.escape(text)}\Z"), replies)
+        if not isinstance(entry["prompt"], str):
+            raise UserError(f"{where}: 'prompt' must be text", value=entry["prompt"])
+        return Rule(re.compile(rf"\A{re.escape(entry['prompt'])}\Z"), replies)
     try:
         return Rule(re.compile(str(entry["pattern"])), replies)
     except re.error as error:
