@@ -107,8 +107,8 @@ def _outside_type_checking(node: ast.AST) -> Iterator[ast.AST]:
 def find_module(name: str) -> Path | None:
     """Return the source file of a module, found without importing it, or None where there is none."""
     top, *rest = name.split(".")
-    loaded = sys.modules.get(top)
-    spec = getattr(loaded, "__spec__", None) or importlib.util.find_spec(top)
+    # A loaded module is not looked for again: a script's __main__ has no spec, and looking for one raises an error.
+    spec = getattr(sys.modules[top], "__spec__", None) if top in sys.modules else importlib.util.find_spec(top)
     if spec is None or spec.origin is None:
         return None
     if not rest:

@@ -126,7 +126,7 @@ class Trace:
 
 
 def read_report(run_folder: Path) -> list[dict[str, Any]]:
-    """Return the numbers in ``report.json``: entries with ``name``, ``value``, ``artifact`` and ``file``.
+    """Return the numbers in ``report.json``: entries with ``name``, ``value``, ``artifact`` (a stage) and ``file``.
 
     Raises:
         UserError: The run has no report yet, or the file holds something else.
@@ -163,10 +163,10 @@ def trace(run_folder: Path, number: str, *, calls: int = CALLS_SHOWN) -> Trace:
             alternatives=names,
         )
     entry = entries[names.index(number)]
-    folder = run_folder / str(entry.get("artifact"))
-    stage = folder.name.partition("-")[2]
-    if not stage or not folder.is_dir():
+    folder = _artifact_folder(run_folder, str(entry.get("artifact")))
+    if folder is None:
         raise UserError(f"the number {number!r} names no artifact of this run", value=entry.get("artifact"))
+    stage = folder.name.partition("-")[2]
     with CallStore(store_of(run_folder)) as store:
         root = _Walk(run_folder, store, calls).node(stage, hash_tree(folder))
     if root is None:
@@ -176,6 +176,14 @@ def trace(run_folder: Path, number: str, *, calls: int = CALLS_SHOWN) -> Trace:
             fix="run the recipe again: it notices the damage and repeats the stage",
         )
     return Trace(number, entry.get("value"), entry.get("file"), root, entry)
+
+
+def _artifact_folder(run_folder: Path, artifact: str) -> Path | None:
+    """Find an artifact by stage name, by folder name or by path below the run."""
+    wanted = Path(artifact).name
+    stages = run_folder / "stages"
+    folders = sorted(stages.iterdir()) if stages.is_dir() else []
+    return next((folder for folder in folders if wanted in (folder.name, folder.name.partition("-")[2])), None)
 
 
 def store_of(run_folder: Path) -> Path:

@@ -174,10 +174,10 @@ class Run:
             if found is not None:
                 with self._interruption.shielded():
                     self._shelf.publish(found, place)
-                    recovered = (name, lineage.key) not in self._finished
-                    facts = {"stage": place.name, "fingerprint": lineage.key, "digest": lineage.digest}
-                    self._manifest.append("finished", **facts, recovered=True) if recovered else None
-                    self._manifest.append("skipped", **facts)
+                    if (name, lineage.key) not in self._finished:
+                        self._note_finished(place, lineage, seconds=None)
+                    facts = {"fingerprint": lineage.key, "digest": lineage.digest}
+                    self._manifest.append("skipped", stage=place.name, **facts)
                 self.reporter.say(f"{place.name}: done before")
                 return lineage.digest
         if any(records):
@@ -219,7 +219,7 @@ class Run:
             with self._interruption.shielded():
                 lineage = self._publish(stage, place, call)
                 seconds = round(time.monotonic() - begin, 3)
-                self._note_finished(place, lineage, user, seconds)
+                self._note_finished(place, lineage, seconds=seconds)
                 shutil.rmtree(desk)
         self.reporter.say(f"{place.name}: done in {seconds:.1f} s")
         return lineage.digest
@@ -243,7 +243,9 @@ class Run:
         self._shelf.publish(stage.folder, place)
         return lineage
 
-    def _note_finished(self, place: Path, lineage: Lineage, user: User, seconds: float) -> None:
+    def _note_finished(self, place: Path, lineage: Lineage, *, seconds: float | None) -> None:
+        """Write the event of a finished stage; without `seconds`, one that a kill kept from being written in time."""
+        user = User(self.id, lineage.stage, lineage.calls)
         used = self.store.used_by(user)
         self._manifest.append(
             "finished",
@@ -252,7 +254,9 @@ class Run:
             digest=lineage.digest,
             inputs={source.argument: source.digest for source in lineage.inputs},
             seconds=seconds,
+            recovered=seconds is None,
             calls=used.calls,
+            reused=used.calls - self.store.used_by(user, paid=True).calls,
             tokens=used.tokens,
         )
 

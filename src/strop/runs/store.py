@@ -277,11 +277,12 @@ class CallStore:
             ).fetchall()
         yield from map(_call, rows)
 
-    def used_by(self, user: User) -> Spent:
-        """Return the number and the tokens of the calls that a stage used, whoever paid for them."""
+    def used_by(self, user: User, *, paid: bool = False) -> Spent:
+        """Return the number and the tokens of the calls that a stage used; of those it asked itself where `paid`."""
         query = """SELECT count(*), total(prompt_tokens + completion_tokens) FROM calls
                    JOIN uses ON uses.call = calls.id JOIN users ON users.id = uses.user
                    WHERE run = ? AND stage = ? AND fingerprint = ?"""
+        query += " AND asked_by = users.id" if paid else ""
         with self._guard:
             row = self._connection.execute(query, (user.run, user.stage, user.fingerprint)).fetchone()
         return Spent(int(row[0]), int(row[1]))

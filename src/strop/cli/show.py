@@ -1,0 +1,50 @@
+"""``strop show``: what a run did, in the terminal."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from strop.cli.output import AsJson, print_json, print_table
+
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or the name of a run of the workspace.")]
+Workspace = Annotated[
+    Path | None, typer.Option(help="The folder of runs and calls; $STROP_WORKSPACE or ./runs unless given.")
+]
+
+
+def locate(run: str, workspace: Path | None) -> Path:
+    """Return the folder of a run, given by path or by name."""
+    from strop.runs.workspace import default_workspace, find_run
+
+    return find_run(run, workspace or default_workspace())
+
+
+def show_command(run: RunArgument, workspace: Workspace = None, as_json: AsJson = False) -> None:
+    """Show the stages of a run with their state, time, calls and tokens, and its main numbers where it has a report.
+
+    Example:
+        strop show first
+    """
+    from strop.runs.history import read_history
+    from strop.runs.lineage import read_report
+
+    history = read_history(locate(run, workspace))
+    numbers = read_report(history.folder) if (history.folder / "report.json").is_file() else []
+    headlines = [number for number in numbers if number.get("headline", True)]
+    if as_json:
+        print_json({**asdict(history), "numbers": headlines})
+        return
+    typer.echo(f"{history.folder}: {history.status}, seed {history.seed}, {history.config}")
+    typer.echo(f"started {history.executions} times, stopped {history.stops} times\n")
+    columns = ("stage", "status", "seconds", "calls", "reused", "tokens")
+    print_table("Stages", [{name: getattr(stage, name) for name in columns} for stage in history.stages])
+    for stage in history.stages:
+        if stage.why:
+            typer.echo(f"{stage.stage}: {stage.status}: {stage.why}")
+    if headlines:
+        shown = ("name", "value", "low", "high", "n")
+        print_table("Numbers", [{name: number.get(name) for name in shown} for number in headlines])

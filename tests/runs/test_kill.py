@@ -1,0 +1,129 @@
+"""A real process is killed again and again; the same command must end with the same artifacts."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import strop
+from strop.runs import CallStore
+from strop.runs.content import files_of
+from strop.runs.history import read_history
+
+RECIPE = Path(__file__).with_name("scripted_recipe.py")
+KILLS = 25
+
+
+def start(workspace: Path, asked: Path, *pace: str) -> subprocess.Popen[str]:
+    """Start the recipe and return when its imports are done and the run is about to be opened."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(strop.__file__).parent.parent)}
+    command = [sys.executable, str(RECIPE), str(workspace), str(asked), *pace]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files_of(folder)}
+
+
+def stored_keys(workspace: Path) -> set[str]:
+    if not (workspace / "calls.sqlite").exists():
+        return set()
+    with CallStore(workspace / "calls.sqlite") as store:
+        return {key for (key,) in store._connection.execute("SELECT key FROM calls")}
+
+
+def asked_keys(asked: Path) -> list[str]:
+    return asked.read_text().split() if asked.exists() else []
+
+
+def events(workspace: Path) -> list[dict[str, str]]:
+    return [json.loads(line) for line in (workspace / "run" / "manifest.jsonl").read_text().splitlines()]
+
+
+def test_killed_at_25_random_moments_the_same_command_gives_the_same_artifacts(tmp_path: Path) -> None:
+    began = time.monotonic()
+    unbroken = start(tmp_path / "unbroken", tmp_path / "asked-unbroken")
+    assert unbroken.wait() == 0, unbroken.communicate()[1]
+    length = time.monotonic() - began
+    expected = contents(tmp_path / "unbroken" / "run" / "stages")
+    assert len(expected) == 6
+    assert Counter(asked_keys(tmp_path / "asked-unbroken")).most_common(1)[0][1] == 1
+
+    draw, kills, rounds, interruptions, ended = random.Random(20), 0, 0, 0, True
+    while kills < KILLS or not ended:
+        if ended:
+            rounds += 1
+            workspace, asked = tmp_path / f"killed-{rounds}", tmp_path / f"asked-{rounds}"
+        before, stored = len(asked_keys(asked)), stored_keys(workspace)
+        process = start(workspace, asked)
+        if kills < KILLS:
+            time.sleep(draw.uniform(0, 0.6 * length))
+            process.send_signal(signal.SIGKILL)
+        code = process.wait()
+        assert code in (0, -signal.SIGKILL), process.communicate()[1]
+        ended = code == 0
+        kills += not ended
+        assert not stored & set(asked_keys(asked)[before:]), "a stored call was asked again"
+        if ended:
+            assert contents(workspace / "run" / "stages") == expected
+            assert not list((workspace / "run" / "work").iterdir())
+            assert asked_keys(asked), "every round asks for itself"
+            told = Counter(event["event"] for event in events(workspace))
+            ends = Counter(event["status"] for event in events(workspace) if event["event"] == "closed")
+            assert told["opened"] == told["closed"]
+            assert set(ends) <= {"finished", "interrupted"}
+            interruptions += ends["interrupted"]
+            assert {stage.status for stage in read_history(workspace / "run").stages} <= {"finished", "skipped"}
+    assert rounds >= 2, "the kills should not all fall into one run"
+    assert interruptions >= KILLS // 2, "the rest came before the run was open, or after it was closed"
+
+
+def test_a_signal_stops_the_run_in_order_and_the_same_command_continues(tmp_path: Path) -> None:
+    asked = tmp_path / "asked"
+    for number in (signal.SIGTERM, signal.SIGINT):
+        process = start(tmp_path, asked, "0.05")
+        while not any(event["event"] == "started" for event in reversed(events_if_any(tmp_path))):
+            time.sleep(0.01)
+        time.sleep(0.1)
+        process.send_signal(number)
+        assert process.wait() == 3
+        message = process.communicate()[1]
+        assert f"stopped by {number.name}" in message
+        assert "run the same command again" in message
+        told = events(tmp_path)
+        assert told[-1]["event"] == "closed"
+        assert told[-1]["status"] == "interrupted"
+    process = start(tmp_path, asked)
+    assert process.wait() == 0, process.communicate()[1]
+    assert len(asked_keys(asked)) - len(set(asked_keys(asked))) <= 2 * 3, "at most the batch in flight is asked again"
+    history = read_history(tmp_path / "run")
+    assert (history.status, history.executions, history.stops) == ("finished", 3, 2)
+
+
+def events_if_any(workspace: Path) -> list[dict[str, str]]:
+    return events(workspace) if (workspace / "run" / "manifest.jsonl").exists() else []
+
+
+def test_a_second_writer_is_told_who_holds_the_run(tmp_path: Path) -> None:
+    first = start(tmp_path, tmp_path / "asked", "0.2")
+    while not any(event["event"] == "started" for event in events_if_any(tmp_path)):
+        time.sleep(0.01)
+    second = start(tmp_path, tmp_path / "asked")
+    assert second.wait() == 2
+    message = second.communicate()[1]
+    assert f"pid {first.pid}" in message
+    assert "scripted_recipe.py" in message
+    first.kill()
+    first.wait()
+    third = start(tmp_path, tmp_path / "asked")
+    assert third.wait() == 0, third.communicate()[1]
