@@ -1,0 +1,98 @@
+"""Local models: batches, contexts, and folders that are no models."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from strop.errors import UserError
+from strop.models.local import LocalModel
+from strop.models.protocol import Call, CallFailure, Completion, Sampling
+from strop.records.rows import Message
+
+
+def test_batches_are_sorted_bounded_and_whole(tiny_folder: Path) -> None:
+    """Two layers, two key-value heads of 8, float32: 2 * 2 * 2 * 8 * 4 = 256 bytes a token.
+
+    With 64 KiB a batch holds 256 tokens: at 60 + 4 tokens a completion, four completions.
+    """
+    model = LocalModel(tiny_folder, device="cpu", batch_size=6, cache_bytes=1 << 16)
+    sampling = Sampling(max_tokens=4)
+    calls = [Call("go" + " go" * 59, sampling, sample) for sample in range(5)]
+    calls += [Call(f"go {number}", sampling) for number in range(8)]
+    plan = model.plan(calls)
+    assert plan == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11, 12]]
+    finished = [[index for index, _ in batch] for batch in model.complete(calls)]
+    assert finished == plan
+    assert [[i for i, _ in batch] for batch in model.complete(calls, done={*range(4), 8, 9})] == plan[1:]
+
+
+def test_different_samplings_never_share_a_batch(tiny: LocalModel) -> None:
+    short, long = Sampling(max_tokens=2), Sampling(max_tokens=5)
+    calls = [Call("go", short), Call("go", long), Call("stop", short)]
+    assert tiny.plan(calls) == [[0, 2], [1]]
+    lengths = {
+        index: outcome.completion_tokens
+        for batch in tiny.complete(calls)
+        for index, outcome in batch
+        if isinstance(outcome, Completion)
+    }
+    assert lengths == {0: 2, 1: 5, 2: 2}
+
+
+def test_a_prompt_beyond_the_context_is_a_failure_and_a_long_one_gets_what_room_there_is(tiny: LocalModel) -> None:
+    """The context is 128: 130 tokens fail, 124 leave room for four, an empty prompt fails."""
+    prompts = ["go" + " go" * 129, "go" + " go" * 123, ""]
+    outcomes = dict(
+        pair for batch in tiny.complete([Call(p, Sampling(max_tokens=50)) for p in prompts]) for pair in batch
+    )
+    failed, fitted, empty = outcomes[0], outcomes[1], outcomes[2]
+    assert isinstance(failed, CallFailure)
+    assert failed.kind == "context"
+    assert not failed.transient
+    assert isinstance(fitted, Completion)
+    assert fitted.completion_tokens <= 4
+    assert isinstance(empty, CallFailure)
+    assert empty.kind == "empty_prompt"
+
+
+def test_revision_names_the_weights_and_what_else_changes_answers(tiny_folder: Path, tmp_path: Path) -> None:
+    plain = LocalModel(tiny_folder, device="cpu")
+    assert LocalModel(tiny_folder, device="cpu", batch_size=3).revision == plain.revision
+    assert LocalModel(tiny_folder, device="cpu", chat="on").revision == f"{plain.revision}+chat-on"
+    assert LocalModel(tiny_folder, device="cpu", dtype="bfloat16").revision == f"{plain.revision}+bfloat16"
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_folder, copy)
+    assert LocalModel(copy, device="cpu").revision == plain.revision
+    (copy / "notes.txt").write_text("not part of the model")
+    assert LocalModel(copy, device="cpu").revision == plain.revision
+
+
+def test_half_precision_weights_are_computed_in_float32_on_a_cpu(tiny_folder: Path, tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    AutoModelForCausalLM.from_pretrained(tiny_folder, dtype=torch.bfloat16).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(tiny_folder).save_pretrained(tmp_path)
+    assert LocalModel(tmp_path, device="cpu").model.dtype == torch.float32
+
+
+def test_messages_without_a_template_and_with_chat_off(tiny_folder: Path) -> None:
+    call = Call((Message("user", "go"),), Sampling())
+    with pytest.raises(UserError, match="chat: off"):
+        next(LocalModel(tiny_folder, device="cpu", chat="off").complete([call]))
+    model = LocalModel(tiny_folder, device="cpu")
+    model.tokenizer.chat_template = None
+    with pytest.raises(UserError, match="chat template"):
+        next(model.complete([call]))
+
+
+def test_a_device_that_is_not_there(tiny_folder: Path) -> None:
+    with pytest.raises(UserError, match="no such device: got 'gpu'"):
+        LocalModel(tiny_folder, device="gpu")
+
+
+def test_no_calls_make_no_batches(tiny: LocalModel) -> None:
+    assert list(tiny.complete([])) == []
