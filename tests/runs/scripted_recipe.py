@@ -1,6 +1,7 @@
 """A small recipe with scripted calls that write slowly, run as a process of its own by `test_kill.py`.
 
-Usage: scripted_recipe.py WORKSPACE ASKED [PACE]. Every asked call is written to the file ASKED before it is stored.
+Usage: scripted_recipe.py WORKSPACE ASKED PACE, or scripted_recipe.py --serve. Every asked call is written to the file
+ASKED before it is stored.
 """
 
 from __future__ import annotations
@@ -109,10 +110,8 @@ def scripted(config: ScriptedConfig, run: Run) -> None:
     run.stage(report, model, pairs, name="report")
 
 
-def main() -> int:
-    workspace, asked = Path(sys.argv[1]), sys.argv[2]
-    config = ScriptedConfig(asked=asked, pace=float(sys.argv[3]) if len(sys.argv) > 3 else PACE_S)
-    print("ready", flush=True)
+def execute(workspace: Path, asked: str, pace: float) -> int:
+    config = ScriptedConfig(asked=asked, pace=pace)
     try:
         with Run.open(workspace / "run", config=config, origins={}, seed=7, workspace=workspace, quiet=True) as run:
             scripted(config, run)
@@ -122,5 +121,20 @@ def main() -> int:
     return 0
 
 
+def serve() -> None:
+    """Execute the recipe in a new process for every line "WORKSPACE ASKED": the imports are paid for once."""
+    for line in sys.stdin:
+        workspace, asked = line.split()
+        child = os.fork()
+        if child == 0:
+            os._exit(execute(Path(workspace), asked, PACE_S))
+        print(child, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    if sys.argv[1] == "--serve":
+        serve()
+    else:
+        print("ready", flush=True)
+        sys.exit(execute(Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])))

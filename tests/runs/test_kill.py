@@ -10,7 +10,11 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+
+import pytest
 
 import strop
 from strop.runs import CallStore
@@ -21,14 +25,50 @@ RECIPE = Path(__file__).with_name("scripted_recipe.py")
 KILLS = 25
 
 
-def start(workspace: Path, asked: Path, *pace: str) -> subprocess.Popen[str]:
-    """Start the recipe and return when its imports are done and the run is about to be opened."""
+def launch(*arguments: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": str(Path(strop.__file__).parent.parent)}
-    command = [sys.executable, str(RECIPE), str(workspace), str(asked), *pace]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    command = [sys.executable, str(RECIPE), *arguments]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environment)
+
+
+def start(workspace: Path, asked: Path, pace: str) -> subprocess.Popen[str]:
+    """Start the recipe and return when its imports are done and the run is about to be opened."""
+    process = launch(str(workspace), str(asked), pace)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     return process
+
+
+class Server:
+    """Executes the recipe in one new process after another."""
+
+    def __init__(self) -> None:
+        self.process = launch("--serve")
+
+    def execute(self, workspace: Path, asked: Path, *, kill_after: float | None = None) -> int:
+        """Execute the recipe once, killing it after so many seconds, and return the exit code of its process."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{workspace} {asked}\n")
+        self.process.stdin.flush()
+        child = int(self.process.stdout.readline())
+        if kill_after is not None:
+            time.sleep(kill_after)
+            # Nothing happens to a process that has ended and was waited for; its number is not given out again so soon.
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        return int(self.process.stdout.readline())
+
+    def close(self) -> None:
+        self.process.communicate()
+
+
+@pytest.fixture(name="server")
+def running_server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.close()
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -50,10 +90,10 @@ def events(workspace: Path) -> list[dict[str, str]]:
     return [json.loads(line) for line in (workspace / "run" / "manifest.jsonl").read_text().splitlines()]
 
 
-def test_killed_at_25_random_moments_the_same_command_gives_the_same_artifacts(tmp_path: Path) -> None:
+def test_killed_at_25_random_moments_the_same_command_gives_the_same_artifacts(server: Server, tmp_path: Path) -> None:
+    server.execute(tmp_path / "warm-up", tmp_path / "asked-warm-up")
     began = time.monotonic()
-    unbroken = start(tmp_path / "unbroken", tmp_path / "asked-unbroken")
-    assert unbroken.wait() == 0, unbroken.communicate()[1]
+    assert server.execute(tmp_path / "unbroken", tmp_path / "asked-unbroken") == 0
     length = time.monotonic() - began
     expected = contents(tmp_path / "unbroken" / "run" / "stages")
     assert len(expected) == 6
@@ -65,19 +105,15 @@ def test_killed_at_25_random_moments_the_same_command_gives_the_same_artifacts(t
             rounds += 1
             workspace, asked = tmp_path / f"killed-{rounds}", tmp_path / f"asked-{rounds}"
         before, stored = len(asked_keys(asked)), stored_keys(workspace)
-        process = start(workspace, asked)
-        if kills < KILLS:
-            time.sleep(draw.uniform(0, 0.6 * length))
-            process.send_signal(signal.SIGKILL)
-        code = process.wait()
-        assert code in (0, -signal.SIGKILL), process.communicate()[1]
+        moment = draw.uniform(0, 0.8 * length) if kills < KILLS else None
+        code = server.execute(workspace, asked, kill_after=moment)
+        assert code in (0, -signal.SIGKILL)
         ended = code == 0
         kills += not ended
         assert not stored & set(asked_keys(asked)[before:]), "a stored call was asked again"
         if ended:
             assert contents(workspace / "run" / "stages") == expected
             assert not list((workspace / "run" / "work").iterdir())
-            assert asked_keys(asked), "every round asks for itself"
             told = Counter(event["event"] for event in events(workspace))
             ends = Counter(event["status"] for event in events(workspace) if event["event"] == "closed")
             assert told["opened"] == told["closed"]
@@ -103,7 +139,7 @@ def test_a_signal_stops_the_run_in_order_and_the_same_command_continues(tmp_path
         told = events(tmp_path)
         assert told[-1]["event"] == "closed"
         assert told[-1]["status"] == "interrupted"
-    process = start(tmp_path, asked)
+    process = start(tmp_path, asked, "0.001")
     assert process.wait() == 0, process.communicate()[1]
     assert len(asked_keys(asked)) - len(set(asked_keys(asked))) <= 2 * 3, "at most the batch in flight is asked again"
     history = read_history(tmp_path / "run")
@@ -118,12 +154,12 @@ def test_a_second_writer_is_told_who_holds_the_run(tmp_path: Path) -> None:
     first = start(tmp_path, tmp_path / "asked", "0.2")
     while not any(event["event"] == "started" for event in events_if_any(tmp_path)):
         time.sleep(0.01)
-    second = start(tmp_path, tmp_path / "asked")
+    second = start(tmp_path, tmp_path / "asked", "0.001")
     assert second.wait() == 2
     message = second.communicate()[1]
     assert f"pid {first.pid}" in message
     assert "scripted_recipe.py" in message
     first.kill()
     first.wait()
-    third = start(tmp_path, tmp_path / "asked")
+    third = start(tmp_path, tmp_path / "asked", "0.001")
     assert third.wait() == 0, third.communicate()[1]

@@ -83,11 +83,12 @@ def _refuse_other(folder: Path, known: Mapping[str, Any], kind: str) -> None:
 def write_description(
     folder: Path, identity: Mapping[str, Any], *, config: BaseModel, origins: Mapping[str, str]
 ) -> None:
-    """Write ``config.resolved.yaml`` and ``run.json``, each whole or not at all."""
-    with atomic_path(folder / "config.resolved.yaml") as part:
-        part.write_text(annotated_yaml(config, origins=origins), encoding="utf-8")
+    """Write ``run.json`` and ``config.resolved.yaml``, each whole or not at all."""
+    # run.json is what makes a folder a run, so it comes first: a kill in between must not leave a stranger's folder.
     with atomic_path(folder / "run.json") as part:
         part.write_text(json.dumps(dict(identity), indent=1) + "\n", encoding="utf-8")
+    with atomic_path(folder / "config.resolved.yaml") as part:
+        part.write_text(annotated_yaml(config, origins=origins), encoding="utf-8")
 
 
 def versions() -> dict[str, str]:
