@@ -16,7 +16,7 @@ def report_command(run: RunArgument, workspace: Workspace = None, as_json: AsJso
     """
     from strop.report import rebuild_html
 
-    path = rebuild_html(locate(run, workspace))
+    path = rebuild_html(locate(run, workspace).resolve())
     if as_json:
         print_json({"report": str(path)})
     else:

@@ -39,7 +39,7 @@ def read_report(folder: Path) -> Document:
     path = folder / JSON_NAME
     if not path.is_file():
         raise UserError(
-            "no report in this run", value=str(path), fix="finish the run: `strop run` writes it at the end"
+            "this run has no report yet", value=str(path), fix="finish it: `strop run` writes the report last"
         )
     try:
         return _DOCUMENT.validate_json(path.read_bytes())

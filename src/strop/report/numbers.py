@@ -36,7 +36,7 @@ def interval(estimate: Estimate) -> str:
 
 def duration(seconds: float) -> str:
     """Return a time span in its two largest units."""
-    if seconds < _MINUTE:
+    if round(seconds, 1) < _MINUTE:
         return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < _HOUR:

@@ -211,7 +211,7 @@ def _bars(axes: Axes, figure: Bars) -> None:
         )
     axes.set_yticks(range(len(figure.bars)), [bar.name for bar in figure.bars])
     axes.tick_params(axis="y", labelcolor=INK)
-    axes.set_ylim(len(figure.bars) - 0.5, -0.5)
+    axes.set_ylim(max(len(figure.bars), 1) - 0.5, -0.5)
     ends = [bar.estimate.high for bar in figure.bars if bar.estimate.high is not None]
     axes.set_xlim(min(0.0, *known, 0.0), 1.04 * max([*known, *ends, *(each.value for each in figure.references), 1e-9]))
     axes.set_xlabel(figure.value_label)

@@ -1,6 +1,8 @@
-"""A made-up report with every part of the schema; the numbers are invented and mean nothing."""
+"""A made-up report in which every kind of record occurs; the numbers are invented and mean nothing."""
 
 from __future__ import annotations
+
+import pytest
 
 from strop.report import (
     Answer,
@@ -34,8 +36,13 @@ ARMS = (
 )
 
 
-def sample_document() -> Document:
-    """Return a document in which every kind of record occurs."""
+@pytest.fixture(scope="session")
+def document() -> Document:
+    """A document in which every kind of record occurs, with hostile text where models speak."""
+    return make_document()
+
+
+def make_document() -> Document:
     return Document(
         title="A strong model learns three-step stories from a weak one",
         method="weak-to-strong reasoning",
