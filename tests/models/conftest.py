@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from openai_server import OpenAIServer
 
 from strop.models.local import LocalModel
 from strop.runs.store import CallStore
@@ -92,3 +96,10 @@ def store(tmp_path: Path) -> Iterator[CallStore]:
     """An empty call store in a file of its own."""
     with CallStore(tmp_path / "calls.sqlite") as opened:
         yield opened
+
+
+@pytest.fixture
+def server(tiny: LocalModel) -> Iterator[OpenAIServer]:
+    """A real OpenAI-compatible server on the loopback interface, in front of the tiny Llama."""
+    with OpenAIServer(tiny) as running:
+        yield running

