@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from strop.errors import UserError
-from strop.models.render import Chat, render_example
-from strop.records.rows import Identifier, PreferencePair, Prompt, SupervisedExample
+from strop.models.render import Chat, encode_examples
+from strop.records.rows import Identifier, PreferencePair, SupervisedExample
 from strop.training.settings import TrainingSettings
 
 IGNORED = -100
@@ -52,29 +52,6 @@ class TokenisedRows:
         return self.supervised_tokens + sum(len(row.prompt_ids) * len(row.responses) for row in self.rows)
 
 
-def tokenise_responses(
-    tokenizer: Any, turns: Sequence[tuple[Prompt, str]], *, chat: Chat = "auto"
-) -> list[tuple[list[int], list[int]]]:
-    """Return the token ids of each prompt and of the response to it.
-
-    Prompt and response are tokenised as one text, as a model would have generated it. Where a token crosses the border,
-    generation never sees that token: the prompt then keeps its own tokens and the response is tokenised alone.
-    """
-    texts = [render_example(tokenizer, prompt, response, chat=chat) for prompt, response in turns]
-    prompts = tokenizer([prompt for prompt, _ in texts])["input_ids"]
-    together = tokenizer([prompt + response for prompt, response in texts])["input_ids"]
-    end = tokenizer.eos_token_id
-    split: list[tuple[list[int], list[int]]] = []
-    for (prompt, response), prompt_ids, whole_ids in zip(texts, prompts, together, strict=True):
-        # Some tokenizers close every text with an end token: a prompt is open, and the response brings its own.
-        closed = prompt_ids[-1:] == [end] and not prompt.endswith(tokenizer.eos_token)
-        start, whole = (prompt_ids[:-1], whole_ids[:-1]) if closed else (prompt_ids, whole_ids)
-        continues = whole[: len(start)] == start
-        alone = whole[len(start) :] if continues else tokenizer(response, add_special_tokens=False)["input_ids"]
-        split.append((start, list(alone)))
-    return split
-
-
 def tokenise(
     tokenizer: Any, rows: Sequence[SupervisedExample | PreferencePair], settings: TrainingSettings
 ) -> TokenisedRows:
@@ -104,7 +81,7 @@ def _tokenised(
     tokenizer: Any, rows: Sequence[SupervisedExample | PreferencePair], chat: Chat
 ) -> Iterator[TokenisedRow]:
     turns = [(row.prompt, text) for row in rows for text in _responses(row)]
-    pieces = iter(tokenise_responses(tokenizer, turns, chat=chat))
+    pieces = iter(encode_examples(tokenizer, turns, chat=chat))
     for row in rows:
         own = [next(pieces) for _ in _responses(row)]
         yield TokenisedRow(row.id, own[0][0], tuple(response for _, response in own))

@@ -50,7 +50,7 @@ def _execute(job: TrainingJob, advance: Advance) -> TrainingOutcome:
     step0, findings = before_training(job, rows, trainer=trainer, tokenizer=tokenizer, total=len(records))
     checkpoint = _train(job, trainer, advance)
     save(job, trainer)
-    curve = tuple(entry for entry in trainer.state.log_history if "loss" in entry)
+    curve = _curve(trainer)
     return TrainingOutcome(
         losses=tuple(entry["loss"] for entry in curve),
         curve=curve,
@@ -65,6 +65,12 @@ def _execute(job: TrainingJob, advance: Advance) -> TrainingOutcome:
         resumed_at=int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0,
         findings=(*findings, *after_training(job, rows, curve)),
     )
+
+
+def _curve(trainer: Any) -> tuple[dict[str, float], ...]:
+    """Return what was logged at each step; TRL's token counter starts anew when a training is resumed."""
+    steps = [entry for entry in trainer.state.log_history if "loss" in entry]
+    return tuple({key: value for key, value in entry.items() if key != "num_tokens"} for entry in steps)
 
 
 @contextmanager

@@ -5,14 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from strop.runs.configuration import Config
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class LoraSettings(_Settings):
+class LoraSettings(Config):
     """Low-rank adapters (Hu et al., 2021, arXiv 2106.09685) in place of full fine-tuning."""
 
     rank: int = Field(8, ge=1)
@@ -27,7 +25,7 @@ class LoraSettings(_Settings):
     """Also write the model with the adapter merged into it, in full precision."""
 
 
-class TrainingSettings(_Settings):
+class TrainingSettings(Config):
     """Supervised fine-tuning on prompts and responses; the loss covers the response and its end token only."""
 
     learning_rate: float = Field(gt=0)
@@ -65,7 +63,7 @@ class TrainingSettings(_Settings):
     """Adapters to train; null trains all weights."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third slower, the same loss."""
-    save_steps: int = Field(0, ge=0)
+    save_steps: int = Field(0, ge=0, json_schema_extra={"fingerprint": False})
     """Optimiser steps between checkpoints, from which a killed training continues; 0 writes none."""
 
     @model_validator(mode="after")
@@ -97,7 +95,7 @@ class PreferenceSettings(TrainingSettings):
         return self
 
 
-class Launcher(_Settings):
+class Launcher(Config):
     """Where a training runs: inside this process, or in processes that `accelerate launch` starts."""
 
     mode: Literal["auto", "inline", "process"] = "auto"
