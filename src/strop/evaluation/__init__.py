@@ -1,0 +1,1 @@
+"""Grading of reasoning answers, and the statistics that go with every number."""
