@@ -123,7 +123,7 @@ def select(
         report["quality"] = audit_selection(weak, out / "weak.json", gold, rule, same=same, fields=mapping).to_row()
     with atomic_path(out / "report.json") as part:
         part.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    _show(f"{kept.kept:,} of {kept.rows:,} questions kept in {out}", report, as_json)
+    _show(f"{kept.kept:,} of {kept.rows:,} questions kept", report, as_json)
 
 
 def _same_as_gold(key: str, mode: RuleMode) -> Callable[[str, str], bool | None]:
@@ -174,7 +174,7 @@ def pairs(
         typer.echo(f"note: {made.different_prompts:,} prompts differ; pairs hold the weak file's", err=True)
     settings = {"key": key, "mode": mode.value, "rule": rule.value, "seed": seed}
     files = {"out": str(out), "columns": str(columns_path(out))}
-    _show(f"{made.pairs:,} pairs in {out}", {**settings, **files, **made.to_row()}, as_json)
+    _show(f"{made.pairs:,} pairs in {out.name}", {**settings, **files, **made.to_row()}, as_json)
 
 
 @app.command()

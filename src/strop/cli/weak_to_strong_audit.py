@@ -50,7 +50,7 @@ def splits(
         "shared_questions": shared.shared,
     }
     ids = {"first_ids": shared.first_ids, "second_ids": shared.second_ids}
-    _show(f"{first} and {second}", {**report, **(ids if as_json else {})}, as_json)
+    _show(f"{first.name} and {second.name}", {**report, **(ids if as_json else {})}, as_json)
 
 
 @audit.command()
@@ -75,7 +75,7 @@ def supervisor(
     if as_json:
         print_json(found)
     else:
-        print_table(f"who supervised {pairs}", found)
+        print_table(f"who supervised {pairs.name}", found)
 
 
 @audit.command("pairs")
@@ -93,7 +93,7 @@ def pair_set(
     from strop.methods.weak_to_strong.audit import pair_sides
     from strop.methods.weak_to_strong.data import read_pairs
 
-    _show(str(pairs), asdict(pair_sides(read_pairs(pairs), AnswerRule.for_key(key))), as_json)
+    _show(pairs.name, asdict(pair_sides(read_pairs(pairs), AnswerRule.for_key(key))), as_json)
 
 
 @audit.command()
@@ -123,7 +123,7 @@ def selection(
         return same_answer(predicted, prepare_gold(known, parsed, grading), grading).correct
 
     quality = audit_selection(weak, kept, gold, rule, same=same)
-    _show(str(kept), {**quality.to_row(), "without_answer": len(without_answer(read_answers(kept), rule))}, as_json)
+    _show(kept.name, {**quality.to_row(), "without_answer": len(without_answer(read_answers(kept), rule))}, as_json)
 
 
 @audit.command()
@@ -148,7 +148,7 @@ def demonstrations(
         raise UserError(f"{weak} has no question with the id of a demonstration", value=missing)
     among = demonstrations_among([shown[text] for text in wanted], read_questions(questions))
     report = {"demonstrations": len(wanted), "asked_as_well": len({first for first, _ in among})}
-    _show(str(questions), {**report, **({"pairs": among} if as_json else {})}, as_json)
+    _show(questions.name, {**report, **({"pairs": among} if as_json else {})}, as_json)
 
 
 for registered in audit.registered_commands:

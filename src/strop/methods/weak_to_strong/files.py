@@ -6,7 +6,6 @@ leave nothing behind.
 
 from __future__ import annotations
 
-import errno
 import pickle
 import tempfile
 from collections import Counter
@@ -18,7 +17,7 @@ from random import Random
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-from strop.errors import Stopped, UserError
+from strop.errors import UserError
 from strop.methods.weak_to_strong.agreement import AnswerRule
 from strop.methods.weak_to_strong.algorithm import TopUp, stage_two
 from strop.methods.weak_to_strong.audit import Quality, selection_quality
@@ -70,17 +69,8 @@ class Spool(Generic[Item]):
                 raise
 
     def append(self, item: Item) -> None:
-        """Add one row.
-
-        Raises:
-            Stopped: The disk is full.
-        """
-        try:
-            pickle.dump(item, self._file, protocol=pickle.HIGHEST_PROTOCOL)
-        except OSError as error:
-            if error.errno == errno.ENOSPC:
-                raise Stopped("the disk is full", fix="free some space and run the same command again") from error
-            raise
+        """Add one row."""
+        pickle.dump(item, self._file, protocol=pickle.HIGHEST_PROTOCOL)
         self._count += 1
 
     def __iter__(self) -> Iterator[Item]:
@@ -176,8 +166,8 @@ class PairsReport:
 
 def columns_path(out: Path) -> Path:
     """Return the name of the sibling of a pair file that has ``chosen`` and ``rejected`` columns."""
-    stem, dot, suffixes = out.name.partition(".")
-    return out.with_name(f"{stem}_chosen_rejected{dot}{suffixes}")
+    stem, dot, suffix = out.name.removesuffix(".gz").rpartition(".")
+    return out.with_name(f"{stem}_chosen_rejected{dot}{suffix}{'.gz' if out.suffix == '.gz' else ''}")
 
 
 def pair_files(
