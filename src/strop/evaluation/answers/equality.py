@@ -23,7 +23,7 @@ WRONG = Verdict(False)
 LONGEST_ANSWER = 2_000
 MOST_MEMBERS = 30
 
-_PLAIN = re.compile(r"-?\d{1,300}")
+_INTEGER = re.compile(r"-?[0-9]+")
 _DIGITS = re.compile(r"\d+")
 _BASE_NUMERAL = re.compile(r"\d[0-9A-F]*\s*_\s*(?:\{\s*\d+\s*\}|\d+)")
 _LONG_WORD = re.compile(r"[^\W\d_]{4,}")
@@ -55,14 +55,20 @@ def same_answer(predicted: str, gold: str, mode: Mode) -> Verdict:
     """
     if mode == "compat":
         return Verdict(predicted == gold)
-    if _PLAIN.fullmatch(predicted) and _PLAIN.fullmatch(gold) and predicted.isascii() and gold.isascii():
-        return RIGHT if int(predicted) == int(gold) else WRONG
+    if _INTEGER.fullmatch(predicted) and _INTEGER.fullmatch(gold):
+        return RIGHT if _plain(predicted) == _plain(gold) else WRONG
     if not predicted.strip() or not gold.strip():
         return Verdict(False, "no answer")
     first, second = sorted((predicted, gold))
     if max(len(first), len(second)) > LONGEST_ANSWER:
         return RIGHT if first == second else Verdict(None, f"longer than {LONGEST_ANSWER} characters")
     return _same(first, second)
+
+
+def _plain(integer: str) -> str:
+    """Return an integer of any length without leading zeros, and zero without a sign."""
+    digits = integer.removeprefix("-").lstrip("0") or "0"
+    return f"-{digits}" if integer.startswith("-") and digits != "0" else digits
 
 
 @lru_cache(maxsize=16_384)

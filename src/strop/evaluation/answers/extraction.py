@@ -81,7 +81,7 @@ def extract_answer(response: str, key: AnswerKey, mode: Mode) -> str:
             the model wrote it, trimmed.
     """
     if mode == "compat":
-        return normalise(_published(response, key))
+        return normalise(_published(response.partition(NEXT_QUESTION)[0], key))
     answer = _last_stated(_NEXT_QUESTION.split(response, maxsplit=1)[0], key)
     if not answer and mode == "lenient":
         answer = _unannounced(response)
@@ -92,16 +92,18 @@ def prepare_gold(gold: str, key: AnswerKey, mode: Mode) -> str:
     """Return the gold answer of a gold field: the field itself, or the answer of the worked solution that it holds.
 
     Returns:
-        The answer, normalised in ``compat``; empty when a worked solution states none.
+        The answer, normalised in ``compat``; empty when a worked solution states none. Unlike a response, a gold
+        solution never runs on into the next question: the word may occur in it.
     """
-    if key.text in gold:
-        return extract_answer(gold, key, mode)
-    return normalise(gold) if mode == "compat" else gold.strip()
+    worked = key.text in gold
+    if mode == "compat":
+        return normalise(_published(gold, key) if worked else gold)
+    return _last_stated(gold, key) if worked else gold.strip()
 
 
-def _published(response: str, key: AnswerKey) -> str:
-    """Steps 1 to 4 of the published extraction."""
-    text = response.partition(NEXT_QUESTION)[0].strip()
+def _published(text: str, key: AnswerKey) -> str:
+    """Steps 2 to 4 of the published extraction."""
+    text = text.strip()
     last_line = text[text.rfind("\n") + 1 :]
     answer = last_line.partition(key.text + " ")[2] or _rescued(last_line)
     return answer[: -len(END_OF_SEQUENCE)] if END_OF_SEQUENCE in answer else answer
