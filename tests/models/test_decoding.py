@@ -209,3 +209,26 @@ def test_stopped_and_unstopped_completions(tiny: LocalModel) -> None:
     assert cut.text == free.text[: free.text.index(stop)]
     assert (free.finish, cut.finish) == ("length", "stop")
     assert cut.completion_tokens < free.completion_tokens == 20
+
+
+def test_a_growing_cache_holds_what_a_concatenated_one_holds() -> None:
+    """Random appends of 1 to 40 tokens with selections of rows in between, against transformers' own layer."""
+    import torch
+    from transformers.cache_utils import DynamicLayer
+
+    from strop.models.cache import GrowingLayer
+
+    torch.manual_seed(0)
+    ours, theirs = GrowingLayer(), DynamicLayer()
+    rows = 3
+    for count in (5, 1, 1, 40, 1, 33, 2, 1):
+        keys, values = torch.randn(rows, 2, count, 4), torch.randn(rows, 2, count, 4)
+        for mine, other in zip(ours.update(keys, values), theirs.update(keys, values), strict=True):
+            assert torch.equal(mine, other)
+        assert ours.get_seq_length() == theirs.get_seq_length()
+        chosen = torch.randint(rows, (rows + 1 if rows < 6 else 2,))
+        rows = len(chosen)
+        ours.batch_select_indices(chosen)
+        theirs.batch_select_indices(chosen)
+        assert torch.equal(ours.keys, theirs.keys)
+        assert torch.equal(ours.values, theirs.values)

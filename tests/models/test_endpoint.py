@@ -183,9 +183,12 @@ def test_keys_are_sent_only_where_they_are_named_and_never_shown(
     server: OpenAIServer, monkeypatch: pytest.MonkeyPatch, store: CallStore
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-public")
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-mine")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "proj-mine")
     monkeypatch.setenv("MY_KEY", "sk-secret")
     only(endpoint(server))
-    assert "sk-public" not in str(server.headers)
+    sent = str(server.headers)
+    assert not any(private in sent for private in ("sk-public", "org-mine", "proj-mine"))
     server.faults = [Fault(401, '{"error": {"message": "bad key sk-secret"}}')] * 9
     model = endpoint(server, api_key_env="MY_KEY")
     with pytest.raises(UserError) as raised:

@@ -192,10 +192,10 @@ class _State:
 
 def _prefill(model: PreTrainedModel, prompts: Sequence[list[int]], pad: int) -> _State:
     """Run the prompts through the model once each; what all of them begin with, once in all."""
-    from transformers import DynamicCache
+    from strop.models.cache import growing_cache
 
     device = model.device
-    cache = DynamicCache(config=model.config)
+    cache = growing_cache(model.config)
     shared = common_prefix(prompts) if len(prompts) > 1 else 0
     if shared < SHORTEST_SHARED_PREFIX or any(getattr(layer, "is_sliding", False) for layer in cache.layers):
         shared = 0  # a sliding window counts cache slots: padding behind the prefix would narrow it

@@ -48,9 +48,13 @@ class EndpointModel:
         self._client = self._open_client()
 
     def _open_client(self) -> OpenAI:
-        from openai import OpenAI
+        from openai import OpenAI, omit
 
+        # The client would read these from the environment and send them to any URL.
+        own = {} if self._base_url == OPENAI_URL else {"OpenAI-Organization": omit, "OpenAI-Project": omit}
+        headers: Any = own
         return OpenAI(
+            default_headers=headers,
             base_url=self._base_url,
             # The client wants some key; an unnamed one must not be taken from the environment and sent anywhere.
             api_key=self._key or "none",
