@@ -182,29 +182,30 @@ def _published_equal(left: str, right: str) -> bool:
 def _same_equation(left: str, right: str) -> Verdict:
     if _spelled(left) == _spelled(right):
         return RIGHT
-    left, right = _mathematical(left), _mathematical(right)
+    left, right = mathematical(left), mathematical(right)
     if left.count("=") != 1 or right.count("=") != 1:
         return _compare_expressions(left, right)
-    if _unreadable(left) or _unreadable(right):
+    if unreadable(left) or unreadable(right):
         return Verdict(None, "cannot be read as mathematics")
     return compare_symbolically("equation", *sorted((left, right)))
 
 
 def _compare_expressions(left: str, right: str) -> Verdict:
-    left, right = _mathematical(left), _mathematical(right)
-    unreadable = [_unreadable(text) for text in (left, right)]
+    left, right = mathematical(left), mathematical(right)
+    unreadable = [unreadable(text) for text in (left, right)]
     if any(unreadable):
         # A sentence on one side and mathematics on the other are different answers.
         return WRONG
     return compare_symbolically("expression", *sorted((left, right)))
 
 
-def _mathematical(text: str) -> str:
+def mathematical(text: str) -> str:
     """Spell functions as LaTeX does."""
     text = _ROOT.sub(r"\\sqrt{\1}", _TIMES.sub(r" \\times ", text.replace("**", "^").replace("$", "")))
     text = _SUBSCRIPTED_LOG.sub(r"\\log_{\1}", text)
     return _FUNCTIONS.sub(r"\\\1 ", text).replace("^\\circ", "")
 
 
-def _unreadable(text: str) -> bool:
+def unreadable(text: str) -> bool:
+    """Say whether a text holds what the grammar of expressions reads wrongly: words, subscripted digits, ratios."""
     return bool(_UNREADABLE.search(_READABLE_COMMAND.sub(" ", text)))

@@ -21,7 +21,7 @@ from typing import Literal
 from strop.errors import StropError
 from strop.evaluation.answers.symbolic_worker import READY
 
-Kind = Literal["expression", "equation"]
+Kind = Literal["expression", "equation", "close"]
 
 DEADLINE_S = 3.0
 START_DEADLINE_S = 120.0
@@ -51,7 +51,7 @@ class SymbolicComparer:
         self._owner = os.getpid()
 
     def compare(self, kind: Kind, first: str, second: str) -> Verdict:
-        """Say whether two expressions or two equations are equal.
+        """Say whether two expressions or two equations are equal, or two constants close.
 
         Raises:
             StropError: The worker process cannot be started.

@@ -14,6 +14,11 @@ from typing import Any, TextIO
 MEMORY_LIMIT_BYTES = 3 * 1024**3
 READY = "ready"
 
+CLOSE_ABSOLUTE = 1.01e-5
+"""OlympicArena's judge accepts numbers this close."""
+CLOSE_RELATIVE = 0.01
+"""But near zero everything is close: a hundredth of the larger number is the most."""
+
 _MIXED_NUMBER = re.compile(r"(?<![\d}.])(\d+)\s*(\\frac\{\d+\}\{\d+\})(?!\s*[A-Za-z\\(^])")
 _DECIMAL_COMMA = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 
@@ -71,6 +76,22 @@ def equal_equations(first: str, second: str) -> bool | None:
     return bool(ratio.is_number and ratio.is_finite and not ratio.is_zero)
 
 
+def close_expressions(first: str, second: str) -> bool | None:
+    """Say whether two expressions are equal, or constants as close as OlympicArena's judge wants them."""
+    import sympy
+
+    left, right = parse(first), parse(second)
+    if left == right:
+        return True
+    if not (isinstance(left, sympy.Expr) and isinstance(right, sympy.Expr)):
+        return equal_expressions(first, second)
+    difference = left - right
+    if difference.free_symbols:
+        return _zero(difference)
+    distance, size = (abs(complex(sympy.N(value))) for value in (difference, right))
+    return distance <= CLOSE_ABSOLUTE and distance <= CLOSE_RELATIVE * max(size, distance)
+
+
 def _zero(difference: Any) -> bool | None:
     import sympy
 
@@ -81,7 +102,7 @@ def _zero(difference: Any) -> bool | None:
     return None if verdict is None else bool(verdict)
 
 
-COMPARISONS = {"expression": equal_expressions, "equation": equal_equations}
+COMPARISONS = {"expression": equal_expressions, "equation": equal_equations, "close": close_expressions}
 
 
 def answer(request: dict[str, str]) -> dict[str, Any]:
