@@ -14,7 +14,7 @@ from strop.errors import UserError
 from strop.methods.weak_to_strong.agreement import AnswerRule
 from strop.methods.weak_to_strong.algorithm import TopUp, stage_one
 from strop.methods.weak_to_strong.data import published_example, read_answers
-from strop.methods.weak_to_strong.files import Spool, audit_selection, columns_path, pair_files, read_gold, select_files
+from strop.methods.weak_to_strong.files import audit_selection, columns_path, pair_files, read_gold, select_files
 from strop.methods.weak_to_strong.selection import AnswerPair
 from strop.records.tables import read_table, write_table
 
@@ -165,14 +165,6 @@ def test_pairs_follow_the_samples_and_count_differing_prompts(tmp_path: Path) ->
 def test_columns_path() -> None:
     assert columns_path(Path("a/pairs.json.gz")) == Path("a/pairs_chosen_rejected.json.gz")
     assert columns_path(Path("my.pairs.jsonl")) == Path("my.pairs_chosen_rejected.jsonl")
-
-
-def test_spool_iterates_again_and_again(tmp_path: Path) -> None:
-    with Spool[int](tmp_path) as spool:
-        for number in range(5):
-            spool.append(number)
-        assert [list(spool), list(spool), len(spool)] == [[0, 1, 2, 3, 4], [0, 1, 2, 3, 4], 5]
-        assert list(tmp_path.iterdir()) == []
 
 
 def test_gold_by_id_or_by_line(tmp_path: Path) -> None:

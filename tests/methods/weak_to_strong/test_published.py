@@ -180,14 +180,14 @@ def proxy_samples(published: Any) -> tuple[Rows, Rows]:
     The responses to a question are drawn from the published answers to it and to its neighbours, so that majorities of
     every strength occur.
     """
-    weak = published(WEAK_RESULTS)
+    weak = published(WEAK_RESULTS)  # every third question: enough for thousands of draws
     texts: dict[int, list[str]] = {}
     for stem in ("iter1_weak", "iter1_icl", "iter2_weak", "iter2_icl"):
         for row in published(f"llama_factory/gsm8k/train_gsm8k_llama2_7b_{stem}.json"):
             texts.setdefault(row["id"], []).append(row["output"])
     answers, samples = [], []
     for row in weak:
-        if row["id"] not in texts:
+        if row["id"] not in texts or row["id"] % 3:
             continue
         own, random = texts[row["id"]], Random(row["id"])
         strange = [weak[(row["id"] + step) % len(weak)]["response"] for step in range(1, 11)]
@@ -199,7 +199,7 @@ def proxy_samples(published: Any) -> tuple[Rows, Rows]:
     return answers, samples
 
 
-@pytest.mark.parametrize(("pairs", "most", "at_least"), [("gsm8k", 1, 1500), ("math", 3, 3000)])
+@pytest.mark.parametrize(("pairs", "most", "at_least"), [("gsm8k", 1, 500), ("math", 3, 1000)])
 def test_pairs_of_real_text_follow_the_published_stream(
     pairs: Any, most: int, at_least: int, proxy_samples: tuple[Rows, Rows], tmp_path: Path, procedure: ModuleType
 ) -> None:

@@ -1,21 +1,18 @@
 """Both stages on files. Rows stream through: memory stays flat as the files grow.
 
-What a stage keeps waits in a spool beside the output until every row has been read, so that files which do not match
-leave nothing behind.
+What a stage writes takes its place only when every row has been read, so that files which do not match leave nothing
+behind.
 """
 
 from __future__ import annotations
 
-import pickle
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from random import Random
-from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any
 
 from strop.errors import UserError
 from strop.methods.weak_to_strong.agreement import AnswerRule
@@ -39,45 +36,13 @@ from strop.methods.weak_to_strong.selection import (
     icl_examples,
     weak_examples,
 )
-from strop.records import Answer, Identifier, PreferencePair, SampledAnswers
-from strop.records.tables import iter_table, write_table
+from strop.records import Answer, Identifier, SampledAnswers
+from strop.records.tables import iter_table, table_writer
 
 Fields = Mapping[str, str] | None
-Item = TypeVar("Item")
 
-
-class Spool(Generic[Item]):
-    """Rows on disk that can be iterated again and again; the file has no name and goes with the process."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed by __exit__)
-        self._count = 0
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        try:
-            self._file.close()
-        except OSError:
-            # The last rows did not fit on the disk either; the error that matters is the one under way.
-            if error is None:
-                raise
-
-    def append(self, item: Item) -> None:
-        """Add one row."""
-        pickle.dump(item, self._file, protocol=pickle.HIGHEST_PROTOCOL)
-        self._count += 1
-
-    def __iter__(self) -> Iterator[Item]:
-        self._file.flush()
-        self._file.seek(0)
-        for _ in range(self._count):
-            yield pickle.load(self._file)
+SETS = ("weak.json", "icl.json", "hybrid.json")
+"""The training sets of Stage I, in the folder of a selection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,22 +92,34 @@ def select_files(
     different: list[AnswerPair] = []
     names = (str(weak), str(strong))
     joined = join_by_id(read_answers(weak, fields=fields), read_answers(strong, fields=fields), names=names)
-    with Spool[AnswerPair](out) as agreed:
+    with _training_sets(out) as add:
         for pair, decision in decide((AnswerPair(*both) for both in joined), rule, allow_empty=allow_empty):
             decisions[decision] += 1
             if decision is Decision.AGREED:
-                agreed.append(pair)
+                add([pair], [])
             elif decision is Decision.DIFFERENT and top_up:
                 different.append(pair)
-        drawn = draw_top_up(different, missing=top_up.target - len(agreed), random=top_up.random) if top_up else []
-        sets = {
-            "weak.json": weak_examples(chain(agreed, drawn)),
-            "icl.json": icl_examples(chain(agreed, drawn)),
-            "hybrid.json": hybrid_examples(agreed, drawn),
-        }
-        for name, examples in sets.items():
-            write_table(out / name, map(published_example, examples))
-        return SelectionReport(decisions.total(), len(agreed) + len(drawn), len(drawn), decisions)
+        missing = top_up.target - decisions[Decision.AGREED] if top_up else 0
+        drawn = draw_top_up(different, missing=missing, random=top_up.random) if top_up else []
+        add([], drawn)
+    return SelectionReport(decisions.total(), decisions[Decision.AGREED] + len(drawn), len(drawn), decisions)
+
+
+@contextmanager
+def _training_sets(out: Path) -> Iterator[Callable[[list[AnswerPair], list[AnswerPair]], None]]:
+    """Yield a function that adds agreed and topped-up questions to the three sets, which appear when the block ends."""
+    with ExitStack() as stack:
+        weak, icl, hybrid = (stack.enter_context(table_writer(out / name)) for name in SETS)
+
+        def add(agreed: list[AnswerPair], topped_up: list[AnswerPair]) -> None:
+            for example in weak_examples(agreed + topped_up):
+                weak(published_example(example))
+            for example in icl_examples(agreed + topped_up):
+                icl(published_example(example))
+            for example in hybrid_examples(agreed, topped_up):
+                hybrid(published_example(example))
+
+        yield add
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,12 +184,13 @@ def pair_files(
             different += sampled.prompt != answer.prompt
             yield answer, sampled
 
-    with Spool[PreferencePair](out.parent) as spool:
+    count = 0
+    with table_writer(out) as add, table_writer(columns_path(out)) as add_columns:
         for pair in stage_two(questions(), rule, pairs=pairs, thresholds=thresholds, random=random, roles=roles):
-            spool.append(pair)
-        write_table(out, map(published_pair, spool))
-        write_table(columns_path(out), map(columns_pair, spool))
-        return PairsReport(len(spool), roles.total(), different, roles)
+            add(published_pair(pair))
+            add_columns(columns_pair(pair))
+            count += 1
+    return PairsReport(count, roles.total(), different, roles)
 
 
 def read_gold(path: Path) -> dict[Identifier, str]:

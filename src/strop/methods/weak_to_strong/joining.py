@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Generic, Protocol, TypeVar
 
 from strop.errors import UserError
@@ -21,11 +21,41 @@ Left = TypeVar("Left", bound=Identified)
 Right = TypeVar("Right", bound=Identified)
 Row = TypeVar("Row", bound=Identified)
 
+LARGEST_RUNNING_NUMBER = 2**24
+"""Above it an id is taken for a number from elsewhere, for which bits would take more room than a set."""
+
+
+class _Seen:
+    """A set of ids that takes one bit for each of a running number, however many there are."""
+
+    def __init__(self) -> None:
+        self._bits = bytearray()
+        self._others: set[Identifier] = set()
+
+    def add(self, identifier: Identifier) -> None:
+        if not self._running(identifier):
+            self._others.add(identifier)
+            return
+        byte, bit = divmod(int(identifier), 8)
+        if byte >= len(self._bits):
+            self._bits.extend(bytes(byte + 1 - len(self._bits)))
+        self._bits[byte] |= 1 << bit
+
+    def __contains__(self, identifier: Identifier) -> bool:
+        if not self._running(identifier):
+            return identifier in self._others
+        byte, bit = divmod(int(identifier), 8)
+        return byte < len(self._bits) and bool(self._bits[byte] >> bit & 1)
+
+    @staticmethod
+    def _running(identifier: Identifier) -> bool:
+        return isinstance(identifier, int) and 0 <= identifier < LARGEST_RUNNING_NUMBER
+
 
 class _Waiting(Generic[Row]):
     """The rows of one table that were read ahead of their partners."""
 
-    def __init__(self, rows: Iterable[Row], name: str, paired: Callable[[Identifier], bool]) -> None:
+    def __init__(self, rows: Iterable[Row], name: str, paired: _Seen) -> None:
         self._rows = iter(rows)
         self._name = name
         self._paired = paired
@@ -33,7 +63,7 @@ class _Waiting(Generic[Row]):
 
     def read(self) -> Row | None:
         row = next(self._rows, None)
-        if row is not None and (row.id in self.rows or self._paired(row.id)):
+        if row is not None and (row.id in self.rows or row.id in self._paired):
             raise UserError(
                 f"{self._name}: id {row.id!r} occurs more than once", fix="keep one row per question in each file"
             )
@@ -70,9 +100,9 @@ def join_by_id(left: Iterable[Left], right: Iterable[Right], *, names: tuple[str
         UserError: An id occurs twice in one table, or in one table only (the ids are named). This may come as late
             as after the last pair: publish what you make of the pairs only when the iteration has ended.
     """
-    paired: set[Identifier] = set()
-    lefts = _Waiting(left, names[0], paired.__contains__)
-    rights = _Waiting(right, names[1], paired.__contains__)
+    paired = _Seen()
+    lefts = _Waiting(left, names[0], paired)
+    rights = _Waiting(right, names[1], paired)
     lonely: dict[Identifier, None] = {}
     while (row := lefts.read()) is not None:
         partner = rights.take(row.id)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -39,20 +41,26 @@ def vote(responses: Sequence[str], rule: AnswerRule) -> Vote:
     """
     if not responses:
         raise UserError("a vote needs at least one response")
-    members: dict[str, list[int]] = {}
-    for index, response in enumerate(responses):
-        answer = rule.extract(response)
-        if answer not in members:
-            answer = next((seen for seen in members if rule.agree(answer, seen)), answer)
-        members.setdefault(answer, []).append(index)
-    # max() returns the first of equals, and a dict keeps the order in which its keys were first seen.
-    majority = max(members, key=lambda answer: len(members[answer]))
-    positive = set(members[majority])
+    answers = _merged([rule.extract(response) for response in responses], rule)
+    # most_common() sorts stably, so that equals stay in the order in which they were first seen.
+    majority = Counter(answers).most_common(1)[0][0]
+    sides = tuple(zip(responses, answers, strict=True))
     return Vote(
         majority,
-        tuple(text for index, text in enumerate(responses) if index in positive),
-        tuple(text for index, text in enumerate(responses) if index not in positive),
+        tuple(response for response, answer in sides if answer == majority),
+        tuple(response for response, answer in sides if answer != majority),
     )
+
+
+def _merged(answers: list[str], rule: AnswerRule) -> list[str]:
+    """Replace every answer by the first one that it agrees with."""
+    if rule.same is operator.eq:
+        return answers
+    seen: dict[str, str] = {}
+    for answer in answers:
+        if answer not in seen:
+            seen[answer] = next((first for first in seen.values() if rule.agree(answer, first)), answer)
+    return [seen[answer] for answer in answers]
 
 
 def exact(share: Fraction | float | str) -> Fraction:
