@@ -65,7 +65,7 @@ class TrainingJob(_Record):
 
     def fingerprint(self) -> str:
         """Return a hash of everything that the trained weights depend on, as far as the job file tells."""
-        content = self.model_dump_json(exclude={"out", "work"})
+        content = self.model_dump_json(exclude={"out": True, "work": True, "settings": {"save_steps"}})
         return hashlib.sha256(content.encode()).hexdigest()
 
 

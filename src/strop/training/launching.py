@@ -108,7 +108,7 @@ def _launch(job: TrainingJob, launcher: Launcher, advance: Advance) -> TrainingO
         finally:
             _end(process)
     if code != 0 or not (job.work / OUTCOME).is_file():
-        raise _failure(job, code)
+        raise failure(job, code)
     return TrainingOutcome.read(job.work / OUTCOME)
 
 
@@ -156,7 +156,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             process.wait()
 
 
-def _failure(job: TrainingJob, code: int) -> StropError:
+def failure(job: TrainingJob, code: int) -> StropError:
     """Return the worker's own error where it left one, else one with the end of its log."""
     from strop import errors
 

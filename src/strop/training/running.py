@@ -6,11 +6,12 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 from strop.errors import UserError
-from strop.models.weights import check_folder, file_hash, folder_revision
+from strop.models.weights import file_hash
 from strop.records.rows import PreferencePair, SupervisedExample
 from strop.records.tables import read_table
 from strop.training.arguments import COMPLETE, checkpoint_folder
@@ -19,7 +20,15 @@ from strop.training.job import Kind, TrainingJob, TrainingOutcome
 from strop.training.preference import dpo_trainer, orpo_trainer
 from strop.training.rendering import tokenise
 from strop.training.sft import sft_trainer
-from strop.training.weights import ADAPTER_FOLDER, load_start, load_tokenizer, merge
+from strop.training.weights import (
+    ADAPTER_FOLDER,
+    copy_tokenizer,
+    load_start,
+    load_tokenizer,
+    merge,
+    plain_model,
+    start_revision,
+)
 
 TRAINERS = {"sft": sft_trainer, "dpo": dpo_trainer, "orpo": orpo_trainer}
 
@@ -40,16 +49,17 @@ def execute(job: TrainingJob, *, advance: Advance) -> TrainingOutcome:
 
 def _execute(job: TrainingJob, advance: Advance) -> TrainingOutcome:
     started = time.monotonic()
-    check_folder(job.model)
+    plain_model(job.model)
     records = read_rows(job.rows, job.kind)
     claim(job)
     tokenizer = load_tokenizer(job.model)
     rows = tokenise(tokenizer, records, job.settings)
     model = load_start(job.model, job.settings)
+    described = deepcopy((model.config, model.generation_config))
     trainer = TRAINERS[job.kind](job, model=model, tokenizer=tokenizer, rows=rows)
     step0, findings = before_training(job, rows, trainer=trainer, tokenizer=tokenizer, total=len(records))
     checkpoint = _train(job, trainer, advance)
-    save(job, trainer)
+    save(job, trainer, *described)
     curve = _curve(trainer)
     return TrainingOutcome(
         losses=tuple(entry["loss"] for entry in curve),
@@ -114,8 +124,8 @@ def claim(job: TrainingJob) -> None:
     """
     job.work.mkdir(parents=True, exist_ok=True)
     owner = job.work / "owner"
-    identity = f"{job.fingerprint()} {folder_revision(job.model)} {file_hash(job.rows)}"
-    if owner.is_file() and owner.read_text() != identity and checkpoint_folder(job).exists():
+    identity = f"{job.fingerprint()} {start_revision(job.model)} {file_hash(job.rows)}"
+    if owner.is_file() and owner.read_text() != identity and any(checkpoint_folder(job).glob("checkpoint-*")):
         raise UserError(
             "the work folder holds checkpoints of another training",
             value=str(job.work),
@@ -136,23 +146,22 @@ def last_checkpoint(job: TrainingJob) -> Path | None:
     return max(found)[1] if found else None
 
 
-def save(job: TrainingJob, trainer: Any) -> None:
-    """Write the trained model and its tokenizer to ``job.out``.
+def save(job: TrainingJob, trainer: Any, config: Any, generation_config: Any) -> None:
+    """Write the trained model and its tokenizer to ``job.out``, safetensors and JSON only.
 
-    Safetensors and JSON only, the same bytes for the same job: what TRL changed in the configuration (its padding
-    token) and what it adds (its pickled arguments) stays out.
+    The folder differs from the start's in its weights alone: what the trainer changed for itself (padding token, no
+    key-value cache) is put back to `config` and `generation_config`, and its pickled arguments are left out.
     """
-    from transformers import AutoConfig, AutoTokenizer
-
-    start = AutoConfig.from_pretrained(job.model)
-    trainer.model.config.pad_token_id = start.pad_token_id
-    trainer.model.generation_config.pad_token_id = start.pad_token_id
     lora = job.settings.lora
     folder = job.out / ADAPTER_FOLDER if lora else job.out
+    if not lora:
+        trainer.model.config, trainer.model.generation_config = config, generation_config
+    trainer.processing_class = None
     trainer.save_model(str(folder))
     if not trainer.accelerator.is_main_process:
         return
     (folder / "training_args.bin").unlink(missing_ok=True)
     if lora and lora.merge:
         merge(job.model, folder, job.out)
-    AutoTokenizer.from_pretrained(job.model).save_pretrained(job.out)
+    for written in {folder, job.out}:
+        copy_tokenizer(job.model, written)

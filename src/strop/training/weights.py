@@ -4,26 +4,54 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import struct
 from pathlib import Path
 from typing import Any
 
 from strop.errors import UserError
-from strop.models.weights import check_folder
+from strop.models.weights import IDENTITY_PATTERNS, check_folder, folder_revision
 from strop.training.settings import TrainingSettings
 
+MODEL_FILES = ("config.json", "generation_config.json")
+ADAPTER_CONFIG = "adapter_config.json"
+"""File that tells an adapter's folder from a whole model's."""
 ADAPTER_FOLDER = "adapter"
 """Where a LoRA training leaves its adapter, inside the folder it writes."""
 
 
+def plain_model(model: Path) -> Path:
+    """Return the folder of whole weights behind a start: itself, or an adapter's base.
+
+    Raises:
+        UserError: It holds no model in safetensors.
+    """
+    told = model / ADAPTER_CONFIG
+    if not told.is_file():
+        check_folder(model)
+        return model
+    base = Path(json.loads(told.read_text(encoding="utf-8"))["base_model_name_or_path"])
+    if not base.is_dir():
+        raise UserError(
+            "an adapter's base model is not where it was",
+            value=str(base),
+            fix=f"set base_model_name_or_path in {told}, or start from a merged model",
+        )
+    return base
+
+
+def start_revision(model: Path) -> str:
+    """Return a hash of all files that make the start: of the folder, and of the base where it holds an adapter."""
+    return " ".join(folder_revision(folder) for folder in dict.fromkeys((model, plain_model(model))))
+
+
 def parameter_count(model: Path) -> int:
-    """Return the number of parameters in a model folder, read from the headers of its safetensors files.
+    """Return the number of parameters of a start, read from the headers of its safetensors files.
 
     Raises:
         UserError: The folder holds no model in safetensors.
     """
-    check_folder(model)
-    return sum(map(_count, sorted(model.glob("*.safetensors"))))
+    return sum(map(_count, sorted(plain_model(model).glob("*.safetensors"))))
 
 
 def _count(file: Path) -> int:
@@ -53,6 +81,14 @@ def load_tokenizer(model: Path) -> Any:
     return tokenizer
 
 
+def copy_tokenizer(start: Path, folder: Path) -> None:
+    """Copy the tokenizer's files as they are: loading and saving one adds traces of how it was loaded."""
+    for path in sorted(start.iterdir()):
+        named = any(path.match(pattern) for pattern in IDENTITY_PATTERNS)
+        if named and path.name not in MODEL_FILES and ".safetensors" not in path.name:
+            shutil.copyfile(path, folder / path.name)
+
+
 def load_start(model: Path, settings: TrainingSettings) -> Any:
     """Return the model that a training starts from; an adapter folder is merged into its base.
 
@@ -64,7 +100,7 @@ def load_start(model: Path, settings: TrainingSettings) -> Any:
 
     frozen_half = settings.lora is not None and settings.precision == "bf16"
     dtype = torch.bfloat16 if frozen_half else torch.float32
-    if (model / "adapter_config.json").is_file():
+    if (model / ADAPTER_CONFIG).is_file():
         from peft import AutoPeftModelForCausalLM
 
         return AutoPeftModelForCausalLM.from_pretrained(model, dtype=torch.float32).merge_and_unload().to(dtype)
@@ -106,7 +142,7 @@ def merge(start: Path, adapter: Path, out: Path) -> None:
     from peft import PeftModel
     from transformers import AutoConfig
 
-    stored = AutoConfig.from_pretrained(start).dtype or torch.float32
+    stored = AutoConfig.from_pretrained(plain_model(start)).dtype or torch.float32
     base = load_start(start, TrainingSettings(learning_rate=1.0, max_steps=1))
     merged = PeftModel.from_pretrained(base, adapter).merge_and_unload()
     merged.to(stored).save_pretrained(out)
