@@ -20,6 +20,7 @@ import strop
 from strop.runs import CallStore
 from strop.runs.content import files_of
 from strop.runs.history import read_history
+from strop.runs.manifest import read_manifest
 
 RECIPE = Path(__file__).with_name("scripted_recipe.py")
 KILLS = 25
@@ -127,8 +128,9 @@ def test_killed_at_25_random_moments_the_same_command_gives_the_same_artifacts(s
 def test_a_signal_stops_the_run_in_order_and_the_same_command_continues(tmp_path: Path) -> None:
     asked = tmp_path / "asked"
     for number in (signal.SIGTERM, signal.SIGINT):
+        before = count_started(tmp_path)
         process = start(tmp_path, asked, "0.05")
-        while not any(event["event"] == "started" for event in reversed(events_if_any(tmp_path))):
+        while count_started(tmp_path) == before:
             time.sleep(0.01)
         time.sleep(0.1)
         process.send_signal(number)
@@ -146,13 +148,14 @@ def test_a_signal_stops_the_run_in_order_and_the_same_command_continues(tmp_path
     assert (history.status, history.executions, history.stops) == ("finished", 3, 2)
 
 
-def events_if_any(workspace: Path) -> list[dict[str, str]]:
-    return events(workspace) if (workspace / "run" / "manifest.jsonl").exists() else []
+def count_started(workspace: Path) -> int:
+    manifest = workspace / "run" / "manifest.jsonl"
+    return sum(event["event"] == "started" for event in read_manifest(manifest))
 
 
 def test_a_second_writer_is_told_who_holds_the_run(tmp_path: Path) -> None:
     first = start(tmp_path, tmp_path / "asked", "0.2")
-    while not any(event["event"] == "started" for event in events_if_any(tmp_path)):
+    while not count_started(tmp_path):
         time.sleep(0.01)
     second = start(tmp_path, tmp_path / "asked", "0.001")
     assert second.wait() == 2

@@ -136,7 +136,7 @@ def validate(config_class: type[BaseModel], content: Located, *, where: str) -> 
     try:
         return config_class.model_validate(content.values)
     except ValidationError as error:
-        problems = describe_problems(error, config_class, content.origins)
+        problems = describe_problems(error, config_class, content.values, content.origins)
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         lines = [f"{where}: {count} in the settings", *(f"  {problem}" for problem in problems)]
         raise UserError("\n".join(lines)) from None

@@ -7,6 +7,7 @@ import json
 import platform
 import uuid
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ def describe_run(folder: Path, *, config: BaseModel, seed: int, workspace: Path)
         "config": kind,
         "seed": seed,
         "workspace": str(workspace.resolve()),
-        "versions": versions(),
+        "versions": dict(versions()),
         "code": code_of_strop(),
     }
 
@@ -91,7 +92,8 @@ def write_description(
         part.write_text(annotated_yaml(config, origins=origins), encoding="utf-8")
 
 
-def versions() -> dict[str, str]:
+@cache
+def versions() -> Mapping[str, str]:
     """Return the versions of Python, strop and the libraries that results may depend on; absent ones are left out."""
     found = {"python": platform.python_version(), "platform": platform.platform(), "strop": strop.__version__}
     for package in PACKAGES:
@@ -102,6 +104,7 @@ def versions() -> dict[str, str]:
     return found
 
 
+@cache
 def code_of_strop() -> str:
     """Return the hash of strop's source files, comments included."""
     folder = Path(strop.__file__).parent

@@ -15,6 +15,7 @@ from typing import Any, Self
 from strop.errors import UserError, nearest
 from strop.records.tables import atomic_path
 from strop.runs.content import hash_tree, sync_path
+from strop.runs.manifest import read_manifest
 from strop.runs.store import CallStore, StoredCall, User, run_id
 
 LINEAGE_SCHEMA = 1
@@ -202,12 +203,17 @@ class _Walk:
     def __init__(self, run_folder: Path, store: CallStore, calls: int) -> None:
         self._folder, self._store, self._calls = run_folder, store, calls
         self._run = run_id(run_folder) or ""
+        events = read_manifest(run_folder / "manifest.jsonl")
+        done = (event for event in events if event["event"] in ("finished", "skipped"))
+        self._in_force = {event["stage"].partition("-")[2]: event["fingerprint"] for event in done}
 
     def node(self, stage: str, digest: str) -> Node | None:
         """Return the artifact of `stage` with content `digest`, or None where no record names it."""
-        lineage = next((record for record in lineages_of(self._folder, stage) if record.digest == digest), None)
-        if lineage is None:
+        records = [record for record in lineages_of(self._folder, stage) if record.digest == digest]
+        if not records:
             return None
+        # Other settings may have given the same content: what the latest execution used goes first.
+        lineage = next((record for record in records if record.key == self._in_force.get(stage)), records[0])
         user = User(self._run, stage, lineage.calls)
         used = self._store.used_by(user)
         inputs = [self.node(source.name, source.digest) for source in lineage.inputs]

@@ -11,19 +11,24 @@ from pydantic import BaseModel, ValidationError
 from strop.errors import nearest
 
 
-def describe_problems(error: ValidationError, config_class: type[BaseModel], origins: Mapping[str, str]) -> list[str]:
+def describe_problems(
+    error: ValidationError, config_class: type[BaseModel], values: Mapping[str, Any], origins: Mapping[str, str]
+) -> list[str]:
     """Return the problems in a validation error.
 
     Args:
         error: What pydantic found.
         config_class: The class that was validated.
+        values: The settings as given.
         origins: Where each given leaf stands, by dotted path.
     """
-    return [_problem(dict(item), config_class, origins) for item in error.errors(include_url=False)]
+    return [_problem(dict(item), config_class, values, origins) for item in error.errors(include_url=False)]
 
 
-def _problem(item: Mapping[str, Any], config_class: type[BaseModel], origins: Mapping[str, str]) -> str:
-    path = [str(part) for part in _known_parts(item["loc"], config_class)]
+def _problem(
+    item: Mapping[str, Any], config_class: type[BaseModel], values: Mapping[str, Any], origins: Mapping[str, str]
+) -> str:
+    path = [str(part) for part in _parts_in_file(item["loc"], values)]
     dotted = ".".join(path)
     place = _place(dotted, origins)
     if item["type"] == "extra_forbidden":
@@ -80,17 +85,12 @@ def dotted_names(config_class: type[BaseModel], prefix: str = "") -> Iterator[st
             yield from dotted_names(model, f"{prefix}{name}.")
 
 
-def _known_parts(location: tuple[int | str, ...], config_class: type[BaseModel]) -> Iterator[int | str]:
+def _parts_in_file(location: tuple[int | str, ...], values: Any) -> Iterator[int | str]:
     """Yield the parts of a pydantic location that stand in the file: without the tags of unions and validators."""
-    models: list[type[BaseModel]] = [config_class]
     for depth, part in enumerate(location):
-        fields = [model.model_fields[part].annotation for model in models if part in model.model_fields]
-        if fields:
-            models = [found for annotation in fields for found in _models_in(annotation)]
-        elif isinstance(part, str) and depth < len(location) - 1 and _is_tag(part, models):
-            continue
-        yield part
-
-
-def _is_tag(part: str, models: list[type[BaseModel]]) -> bool:
-    return "[" in part or part in {model.__name__ for model in models}
+        known = (isinstance(values, dict) and part in values) or (isinstance(values, list) and isinstance(part, int))
+        # The last part may be a key that is missing; anything else that the file does not hold is a tag.
+        if known or depth == len(location) - 1:
+            yield part
+        if known:
+            values = values[part]

@@ -203,6 +203,7 @@ class Run:
             self._shelf.clear_desks(name, but=desk)
             stage = Stage(
                 name,
+                place=place.name,
                 folder=desk / "artifact",
                 work=desk / "work",
                 store=self.store.for_stage(user, budget=self._budget),

@@ -30,6 +30,7 @@ class Stage:
         self,
         name: str,
         *,
+        place: str,
         folder: Path,
         work: Path,
         store: CallStore,
@@ -40,6 +41,7 @@ class Stage:
     ) -> None:
         """Make the two folders; the run calls this, a stage function only uses the result."""
         self.name, self.folder, self.work, self.store = name, folder, work, store
+        self._place = place
         self._seed, self._manifest, self._reporter, self._interruption = seed, manifest, reporter, interruption
         work.mkdir(parents=True, exist_ok=True)
         folder.mkdir(parents=True)
@@ -75,7 +77,7 @@ class Stage:
 
     def note(self, **facts: Any) -> None:
         """Write facts about this stage into the manifest; they must be JSON."""
-        self._manifest.append("noted", stage=self.name, facts=facts)
+        self._manifest.append("noted", stage=self._place, facts=facts)
 
     def write_rows(self, rows: Iterable[Mapping[str, Any]], file: str = "rows.jsonl") -> None:
         """Write a table into the artifact; the suffix of `file` decides its format."""

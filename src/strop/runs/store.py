@@ -229,7 +229,7 @@ class CallStore:
         with self._writing() as connection:
             user = None if self._user is None else self._user_id(connection, self._user)
             connection.executemany(
-                f"INSERT OR IGNORE INTO calls ({_CALL_COLUMNS}, asked_by) VALUES ({_marks(12)})",
+                f"INSERT INTO calls ({_CALL_COLUMNS}, asked_by) VALUES ({_marks(12)}) ON CONFLICT (key) DO NOTHING",
                 [(*_answer_row(call), user) for call in answers],
             )
             connection.executemany(
