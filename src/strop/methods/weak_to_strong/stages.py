@@ -1,0 +1,380 @@
+"""The stages of a weak-to-strong run: inputs and settings in, one artifact out.
+
+Gold never travels with questions: `draw_questions` and `draw_gold` make two artifacts, and a stage that builds a
+training set is only ever handed the first. The exceptions carry `gold` among their parameters.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from fractions import Fraction
+from pathlib import Path
+from random import Random
+from typing import Any, Literal
+
+from strop.errors import UserError
+from strop.evaluation.answers import Mode, parse_key
+from strop.methods.weak_to_strong.agreement import AnswerRule
+from strop.methods.weak_to_strong.algorithm import TopUp, stage_one, stage_two
+from strop.methods.weak_to_strong.config import (
+    Decoding,
+    Demonstrations,
+    FilesData,
+    Machine,
+    StageOne,
+    StageTwo,
+    StoriesData,
+)
+from strop.methods.weak_to_strong.contrast import Role, Thresholds
+from strop.methods.weak_to_strong.demonstrations import (
+    Demonstration,
+    first_correct,
+    given_demonstrations,
+    random_demonstrations,
+)
+from strop.methods.weak_to_strong.problems import draw_problems
+from strop.methods.weak_to_strong.prompts import clean_response, demonstration_block, zero_shot_prompt
+from strop.methods.weak_to_strong.selection import AnswerPair
+from strop.models.asking import ask
+from strop.models.opening import model_folder, open_model
+from strop.models.protocol import Sampling, TextModel
+from strop.models.spec import ModelSpec, parse_model
+from strop.records import Answer, Question, SampledAnswers, SupervisedExample, read_table
+from strop.runs import Artifact, Stage, stream
+from strop.training.job import TrainingJob
+from strop.training.launching import train
+from strop.training.settings import PreferenceSettings, TrainingSettings
+
+Data = StoriesData | FilesData
+Model = ModelSpec | Artifact
+Split = Literal["train_1", "train_2", "test"]
+
+
+def _rule(key: str, mode: Mode) -> AnswerRule:
+    return AnswerRule.for_key(key, mode)
+
+
+def _prompt(question: Question, data: Data) -> str:
+    """Return the zero-shot prompt; an OlympicArena question is its own."""
+    olympic = isinstance(data, FilesData) and data.format == "olympicarena"
+    return question.text if olympic else zero_shot_prompt(question.text)
+
+
+def draw_questions(stage: Stage, data: Data, *, seed: int) -> None:
+    """Write `train_2.jsonl` and `test.jsonl`: ids and prompts, nothing else."""
+    problems = draw_problems(data, seed=seed)
+    for split, (questions, _) in (("train_2", problems.train_2), ("test", problems.test)):
+        stage.write_rows(({"id": q.id, "prompt": _prompt(q, data)} for q in questions), f"{split}.jsonl")
+
+
+def draw_gold(stage: Stage, data: Data, *, seed: int) -> None:
+    """Write what is known of each split: `SPLIT.jsonl` (id, gold) and `SPLIT_solutions.jsonl` (training rows)."""
+    problems = draw_problems(data, seed=seed)
+    for split, (questions, gold) in (
+        ("train_1", problems.train_1),
+        ("train_2", problems.train_2),
+        ("test", problems.test),
+    ):
+        prompts = {question.id: _prompt(question, data) for question in questions}
+        stage.write_rows(({"id": known.id, "gold": known.answer} for known in gold), f"{split}.jsonl")
+        examples = (SupervisedExample(known.id, prompts[known.id], known.solution) for known in gold if known.solution)
+        stage.write_rows((example.to_row() for example in examples), f"{split}_solutions.jsonl")
+
+
+def _open(model: Model, machine: Machine) -> TextModel:
+    spec = parse_model(str(model.path("model"))) if isinstance(model, Artifact) else model
+    if machine.serve == "vllm" and spec.kind in ("local", "hf"):
+        spec = parse_model({"model": f"vllm:{spec.target}", "vllm_command": list(machine.vllm_command)})
+    return open_model(spec, device=machine.device, dtype=machine.dtype)
+
+
+def _generate(
+    stage: Stage, model: Model, prompts: list[str], sampling: Sampling, machine: Machine, *, samples: int = 1
+) -> list[tuple[str, ...]]:
+    opened = _open(model, machine)
+    try:
+        with stage.progress(f"{stage.name}: {opened.name}", len(prompts) * samples) as advance:
+            texts = ask(opened, prompts, sampling, samples=samples, store=stage.store, advance=advance)
+    finally:
+        opened.close()
+    return [tuple(clean_response(text) for text in row) for row in texts]
+
+
+def answer(
+    stage: Stage,
+    model: Model,
+    questions: Artifact,
+    *,
+    split: Split,
+    decoding: Decoding,
+    machine: Machine,
+    demonstrations: Artifact | None = None,
+) -> None:
+    """Answer every question of a split once, greedily, after the demonstrations if there are any."""
+    rows = questions.rows(f"{split}.jsonl")
+    shown = [] if demonstrations is None else [Demonstration(**row) for row in demonstrations.rows()]
+    block = demonstration_block(shown)
+    sampling = Sampling(max_tokens=decoding.max_tokens, stop=decoding.stop)
+    texts = _generate(stage, model, [block + row["prompt"] for row in rows], sampling, machine)
+    # The prompt that is kept, and learned from, is the zero-shot one.
+    stage.write_rows(
+        Answer(row["id"], row["prompt"], text).to_row() for row, (text,) in zip(rows, texts, strict=True)
+    )
+
+
+def sample(
+    stage: Stage,
+    model: Model,
+    questions: Artifact,
+    *,
+    split: Split,
+    samples: int,
+    temperature: float,
+    decoding: Decoding,
+    machine: Machine,
+    seed: int,
+) -> None:
+    """Answer every question of a split several times, at a temperature."""
+    rows = questions.rows(f"{split}.jsonl")
+    sampling = Sampling(temperature, max_tokens=decoding.max_tokens, stop=decoding.stop, seed=seed)
+    texts = _generate(stage, model, [row["prompt"] for row in rows], sampling, machine, samples=samples)
+    stage.write_rows(
+        SampledAnswers(row["id"], row["prompt"], row_texts).to_row() for row, row_texts in zip(rows, texts, strict=True)
+    )
+
+
+def choose_demonstrations(
+    stage: Stage, weak: Artifact, settings: Demonstrations, *, key: str, mode: Mode, seed: int, gold: Artifact | None
+) -> None:
+    """Choose the weak model's answers that demonstrate the task; gold is used by `first_correct` only."""
+    answers = [Answer.from_row(row) for row in weak.rows()]
+    random = stream(seed, "demonstrations")
+    if settings.choice == "ids":
+        chosen = given_demonstrations(answers, ids=settings.ids)
+    elif settings.choice == "random":
+        literal = parse_key(key).text
+        chosen = random_demonstrations(answers, key=literal, count=settings.count, random=random)
+    else:
+        if gold is None:
+            raise UserError("'demonstrations.choice: first_correct' needs gold for train_2")
+        correct = correct_ids(answers, gold, key=key, mode=mode)
+        chosen = first_correct(answers, correct=correct, count=settings.count, random=random)
+    stage.write_rows({"id": shown.id, "question": shown.question, "answer": shown.answer} for shown in chosen)
+
+
+def correct_ids(answers: list[Answer], gold: Artifact, *, key: str, mode: Mode) -> set[int | str]:
+    """Return the ids of the answers that equal gold."""
+    rule = _rule(key, mode)
+    known = {row["id"]: str(row["gold"]) for row in gold.rows("train_2.jsonl")}
+    return {a.id for a in answers if rule.agree(rule.extract(a.response), known[a.id])}
+
+
+def fine_tune(
+    stage: Stage,
+    base: Model,
+    examples: Artifact,
+    *,
+    file: str,
+    settings: TrainingSettings,
+    machine: Machine,
+    seed: int,
+) -> None:
+    """Fine-tune `base` on one table of an artifact; the result is the folder `model`."""
+    _train(stage, base, examples.path(file), settings, machine, kind="sft", seed=seed)
+
+
+def prefer(
+    stage: Stage,
+    base: Artifact,
+    pairs: Artifact,
+    *,
+    settings: PreferenceSettings,
+    machine: Machine,
+    seed: int,
+) -> None:
+    """Optimise `base` on preference pairs; for DPO it is the reference too."""
+    _train(stage, base, pairs.path("pairs.jsonl"), settings, machine, kind=settings.loss, seed=seed)
+
+
+def _train(
+    stage: Stage,
+    base: Model,
+    rows: Path,
+    settings: TrainingSettings,
+    machine: Machine,
+    *,
+    kind: Literal["sft", "dpo", "orpo"],
+    seed: int,
+) -> None:
+    folder = base.path("model") if isinstance(base, Artifact) else model_folder(base)
+    job = TrainingJob(
+        kind=kind,
+        model=folder,
+        rows=rows,
+        out=stage.folder / "model",
+        work=stage.work,
+        settings=settings,
+        seed=seed,
+        device="cpu" if machine.device == "cpu" else "auto",
+    )
+    outcome = train(job, launcher=machine.launcher)
+    # Wall time is no part of an artifact: the same training gives the same bytes.
+    stage.note(wall_s=outcome.wall_s, resumed_at=outcome.resumed_at, steps=outcome.steps)
+    told = outcome.model_copy(update={"wall_s": 0.0, "resumed_at": 0})
+    (stage.folder / "outcome.json").write_text(told.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def shuffle_answers(stage: Stage, answers: Artifact, *, seed: int) -> None:
+    """Give every question another question's answer: labels of the same kind that carry no information."""
+    rows = answers.rows()
+    responses = [row["response"] for row in rows]
+    stream(seed, "shuffled").shuffle(responses)
+    stage.write_rows({**row, "response": text} for row, text in zip(rows, responses, strict=True))
+
+
+def select(
+    stage: Stage, weak: Artifact, icl: Artifact, *, settings: StageOne, key: str, mode: Mode, seed: int
+) -> None:
+    """Stage I selection: write `weak.jsonl`, `icl.jsonl`, `hybrid.jsonl` and the `decisions`."""
+    pairs = [
+        AnswerPair(Answer.from_row(left), Answer.from_row(right))
+        for left, right in zip(weak.rows(), icl.rows(), strict=True)
+    ]
+    top_up = TopUp(settings.top_up, stream(seed, "top-up")) if settings.top_up else None
+    selection = stage_one(pairs, _rule(key, mode), allow_empty=settings.allow_empty, top_up=top_up)
+    if not selection.weak:
+        raise UserError(
+            "the weak and the in-context answers agree on no question",
+            value=dict(selection.decisions),
+            fix="look at both answer stages, at 'key' and at 'demonstrations'",
+        )
+    for name, examples in (("weak", selection.weak), ("icl", selection.icl), ("hybrid", selection.hybrid)):
+        stage.write_rows((example.to_row() for example in examples), f"{name}.jsonl")
+    kept = {pair.weak.id for pair in (*selection.agreed, *selection.topped_up)}
+    stage.write_rows(({"id": pair.weak.id, "kept": pair.weak.id in kept} for pair in pairs), "decisions.jsonl")
+    stage.note(decisions={str(decision): count for decision, count in selection.decisions.items()})
+
+
+def pair(
+    stage: Stage, samples: Artifact, weak: Artifact, *, settings: StageTwo, key: str, mode: Mode
+) -> None:
+    """Stage II pairs: the original weak model's chains against the samples of the Stage I model."""
+    questions = (
+        (Answer.from_row(left), SampledAnswers.from_row(right))
+        for left, right in zip(weak.rows(), samples.rows(), strict=True)
+    )
+    roles: Counter[Role] = Counter()
+    thresholds = Thresholds(_exact(settings.keep), _exact(settings.reject_weak))
+    random = Random(settings.seed)
+    built = list(
+        stage_two(
+            questions,
+            _rule(key, mode),
+            pairs=settings.pairs,
+            thresholds=thresholds,
+            random=random,
+            roles=roles,
+        )
+    )
+    counts = {str(role): count for role, count in roles.items()}
+    if not built:
+        raise UserError("Stage II found no pair", value=counts, fix="lower 'stage_two.keep' or sample more answers")
+    stage.write_rows((made.to_row() for made in built), "pairs.jsonl")
+    stage.write_rows(({"role": role, "questions": count} for role, count in sorted(counts.items())), "roles.jsonl")
+
+
+def _exact(share: float) -> Fraction:
+    """Read 0.6 as six tenths, which its nearest float is not."""
+    return Fraction(str(share))
+
+
+def test(
+    stage: Stage,
+    model: Model,
+    questions: Artifact,
+    gold: Artifact,
+    *,
+    key: str,
+    mode: Mode,
+    decoding: Decoding,
+    machine: Machine,
+    demonstrations: Artifact | None = None,
+) -> None:
+    """Answer the test questions and grade the answers against gold: `rows.jsonl` and `grades.jsonl`."""
+    answer(
+        stage,
+        model,
+        questions,
+        split="test",
+        decoding=decoding,
+        machine=machine,
+        demonstrations=demonstrations,
+    )
+    rule = _rule(key, mode)
+    known = {row["id"]: str(row["gold"]) for row in gold.rows("test.jsonl")}
+    answers = (Answer.from_row(row) for row in read_table(stage.folder / "rows.jsonl"))
+    stage.write_rows((grade_row(given, known[given.id], rule) for given in answers), "grades.jsonl")
+
+
+def grade_row(given: Answer, gold: str, rule: AnswerRule) -> dict[str, Any]:
+    """Return one graded answer: `correct` is null where the comparison could not be decided."""
+    predicted = rule.extract(given.response)
+    return {"id": given.id, "pred": predicted, "gold": gold, "correct": rule.agree(predicted, gold)}
+
+
+def examine_labels(
+    stage: Stage, weak: Artifact, icl: Artifact, selection: Artifact, gold: Artifact, *, key: str, mode: Mode
+) -> None:
+    """Grade the labels of one iteration against gold, for the report only: `labels.jsonl`, one row a question."""
+    rule = _rule(key, mode)
+    known = {row["id"]: str(row["gold"]) for row in gold.rows("train_2.jsonl")}
+    kept = {row["id"]: row["kept"] for row in selection.rows("decisions.jsonl")}
+    rows = []
+    for left, right in zip(weak.rows(), icl.rows(), strict=True):
+        first, second = Answer.from_row(left), Answer.from_row(right)
+        graded = [grade_row(given, known[given.id], rule) for given in (first, second) if given.id in known]
+        if len(graded) == 2:
+            rows.append(
+                {
+                    "id": first.id,
+                    "prompt": left["prompt"],
+                    "kept": kept[first.id],
+                    "weak": first.response,
+                    "icl": second.response,
+                    "weak_correct": graded[0]["correct"],
+                    "icl_correct": graded[1]["correct"],
+                }
+            )
+    stage.write_rows(rows, "labels.jsonl")
+
+
+def examine_pairs(stage: Stage, pairs: Artifact, gold: Artifact, *, key: str, mode: Mode) -> None:
+    """Grade both sides of every pair against gold, for the report only: `sides.jsonl`."""
+    rule = _rule(key, mode)
+    known = {row["id"]: str(row["gold"]) for row in gold.rows("train_2.jsonl")}
+    stage.write_rows(
+        (
+            {
+                "id": row["id"],
+                **{
+                    f"{side}_correct": rule.agree(rule.extract(row[side]), known[row["id"]])
+                    for side in ("chosen", "rejected")
+                },
+            }
+            for row in pairs.rows("pairs.jsonl")
+            if row["id"] in known
+        ),
+        "sides.jsonl",
+    )
+
+
+def count_passes(stage: Stage, samples: Artifact, gold: Artifact, *, key: str, mode: Mode) -> None:
+    """Count the correct samples of every test question, for pass@k: `passes.jsonl`."""
+    rule = _rule(key, mode)
+    known = {row["id"]: str(row["gold"]) for row in gold.rows("test.jsonl")}
+    rows = []
+    for row in samples.rows():
+        given = SampledAnswers.from_row(row)
+        correct = [rule.agree(rule.extract(text), known[given.id]) for text in given.responses]
+        rows.append({"id": given.id, "samples": len(correct), "correct": sum(flag is True for flag in correct)})
+    stage.write_rows(rows, "passes.jsonl")
