@@ -45,7 +45,10 @@ class Choice(StrEnum):
     IDS = "ids"
 
 
-Key = Annotated[str, typer.Option(help="What introduces a final answer: gsm8k (####), math (The answer is:), or TEXT.")]
+Key = Annotated[
+    str,
+    typer.Option(help="What introduces a final answer: gsm8k (####), math (The answer is:), olympicarena, or TEXT."),
+]
 ModeOption = Annotated[
     RuleMode, typer.Option(help="compat: equal normalised strings, as published; strict: equal values.")
 ]
@@ -127,10 +130,9 @@ def select(
 
 
 def _same_as_gold(key: str, mode: RuleMode) -> Callable[[str, str], bool | None]:
-    from strop.evaluation.answers import parse_key, prepare_gold, same_answer
+    from strop.methods.weak_to_strong.agreement import gold_comparison
 
-    parsed = parse_key(key)
-    return lambda predicted, gold: same_answer(predicted, prepare_gold(gold, parsed, mode.value), mode.value).correct
+    return gold_comparison(key, mode.value)
 
 
 @app.command()
@@ -241,7 +243,7 @@ def _chosen(
 ) -> list[Demonstration]:
     from random import Random
 
-    from strop.evaluation.answers import parse_key
+    from strop.methods.weak_to_strong.agreement import answer_mark
     from strop.methods.weak_to_strong.demonstrations import first_correct, given_demonstrations, random_demonstrations
 
     if (choice is Choice.IDS) != (ids is not None):
@@ -252,4 +254,4 @@ def _chosen(
         return given_demonstrations(answers, ids=[by_text.get(text, text) for text in wanted])
     if choice is Choice.FIRST_CORRECT:
         return first_correct(answers, correct=correct, count=count, random=Random(seed))
-    return random_demonstrations(answers, key=parse_key(key).text, count=count, random=Random(seed))
+    return random_demonstrations(answers, key=answer_mark(key), count=count, random=Random(seed))

@@ -81,7 +81,7 @@ def supervisor(
 @audit.command("pairs")
 def pair_set(
     pairs: Annotated[Path, typer.Argument(help="A file of preference pairs.")],
-    key: Annotated[str, typer.Option(help="What introduces a final answer: gsm8k, math, or TEXT.")],
+    key: Annotated[str, typer.Option(help="What introduces a final answer: gsm8k, math, olympicarena, or TEXT.")],
     as_json: AsJson = False,
 ) -> None:
     """Count pairs with equal answers, without an answer on a side, and repeated ones.
@@ -101,7 +101,7 @@ def selection(
     weak: Annotated[Path, typer.Option(help="All answers of the weak model.")],
     kept: Annotated[Path, typer.Option(help="The kept ones: a training set of weak chains.")],
     gold: Annotated[Path, typer.Option(help="Gold answers: id (or line number) and gold or answer.")],
-    key: Annotated[str, typer.Option(help="What introduces a final answer: gsm8k, math, or TEXT.")],
+    key: Annotated[str, typer.Option(help="What introduces a final answer: gsm8k, math, olympicarena, or TEXT.")],
     mode: Annotated[str, typer.Option(help="compat, strict or lenient.")] = "compat",
     as_json: AsJson = False,
 ) -> None:
@@ -110,19 +110,15 @@ def selection(
     Example:
         strop weak-to-strong audit selection --weak weak.jsonl --kept weak.json --gold test.jsonl --key gsm8k
     """
-    from strop.evaluation.answers import parse_key, parse_mode, prepare_gold, same_answer
-    from strop.methods.weak_to_strong.agreement import AnswerRule
+    from strop.evaluation.answers import parse_mode
+    from strop.methods.weak_to_strong.agreement import AnswerRule, gold_comparison
     from strop.methods.weak_to_strong.audit import without_answer
     from strop.methods.weak_to_strong.data import read_answers
     from strop.methods.weak_to_strong.files import audit_selection
 
-    parsed, grading = parse_key(key), parse_mode(mode)
-    rule = AnswerRule.for_key(parsed, grading)
-
-    def same(predicted: str, known: str) -> bool | None:
-        return same_answer(predicted, prepare_gold(known, parsed, grading), grading).correct
-
-    quality = audit_selection(weak, kept, gold, rule, same=same)
+    grading = parse_mode(mode)
+    rule = AnswerRule.for_key(key, grading)
+    quality = audit_selection(weak, kept, gold, rule, same=gold_comparison(key, grading))
     _show(kept.name, {**quality.to_row(), "without_answer": len(without_answer(read_answers(kept), rule))}, as_json)
 
 
