@@ -12,15 +12,56 @@ REPLACED = [
     ("an ", ""), ("a ", ""), (".$", "$"), (r"\$", ""), ("\\ ", ""), (r"\%", "%"), (" ", ""), ("mbox", "text"),
     (r",\text{and}", ","), (r"\text{and}", ","), (r"\text{m}", r"\text{}"),
 ]  # fmt: skip
-DELETED = (
-    "square ways integers dollars mph inches ft hours km units \\ldots sue points feet minutes digits cents degrees cm "
-    "gm pounds meters meals edges students childrentickets multiples \\text{s} \\text{.} \\text{LINEs} \\text{}^2 "
-    '\\text{}^3 \\text{LINE} \\text{} \\mathrm{th} ^\\circ ^{\\circ} \\; ,\\! {,} " \\dots'
-).split()
+DELETED = [
+    ,
+]  # fmt: skip
+    "square",
+    "ways",
+    "integers",
+    "dollars",
+    "mph",
+    "inches",
+    "ft",
+    "hours",
+    "km",
+    "units",
+    "\\ldots",
+    "sue",
+    "points",
+    "feet",
+    "minutes",
+    "digits",
+    "cents",
+    "degrees",
+    "cm",
+    "gm",
+    "pounds",
+    "meters",
+    "meals",
+    "edges",
+    "students",
+    "childrentickets",
+    "multiples",
+    "\\text{s}",
+    "\\text{.}",
+    "\\text{LINEs}",
+    "\\text{}^2",
+    "\\text{}^3",
+    "\\text{LINE}",
+    "\\text{}",
+    "\\mathrm{th}",
+    "^\\circ",
+    "^{\\circ}",
+    "\\;",
+    ",\\!",
+    "{,}",
+    '"',
+    "\\dots",
+]
 
 
 def reference_normalise(answer: str) -> str:
-    answer = answer.split("=")[-1]
+    answer = answer.rsplit("=", maxsplit=1)[-1]
     for old, new in REPLACED:
         answer = answer.replace(old, new)
     for old in DELETED:
@@ -46,7 +87,7 @@ def reference_normalise(answer: str) -> str:
 
 
 def reference_extract(response: str, key: str) -> str:
-    text = response.split("Question")[0].strip()
+    text = response.split("Question", maxsplit=1)[0].strip()
     found = re.findall(re.escape(key) + " (.*)$", text)
     answer = found[-1] if found else ""
     if answer == "":

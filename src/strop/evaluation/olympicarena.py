@@ -170,14 +170,18 @@ def _compare(left: str, right: str) -> Agreement:
     if max(map(len, members)) > 1:
         return _sequences(left, right, *members)
     if "=" in left or "=" in right:
-        return _equations(left, right)
+        return _equations(*(text[1:-1] if _bracketed(text) and "=" in text else text for text in (left, right)))
     return _values(left, right)
+
+
+def _bracketed(text: str) -> bool:
+    return len(text) > 2 and text[0] in "([" and text[-1] in ")]" and _closes_at_end(text)
 
 
 def _members(text: str) -> list[str]:
     """Split at the commas outside brackets, without the brackets around the whole."""
     inner = text
-    if len(text) > 2 and text[0] in "([" and text[-1] in ")]" and _closes_at_end(text):
+    if _bracketed(text):
         inner = text[1:-1]
     elif text.startswith("\\{") and text.endswith("\\}"):
         inner = text[2:-2]

@@ -208,4 +208,4 @@ def mathematical(text: str) -> str:
 
 def unreadable(text: str) -> bool:
     """Say whether a text holds what the grammar of expressions reads wrongly: words, subscripted digits, ratios."""
-    return bool(_UNREADABLE.search(_READABLE_COMMAND.sub(" ", text)))
+    return bool(_UNREADABLE.search(_READABLE_COMMAND.sub("#", text)))

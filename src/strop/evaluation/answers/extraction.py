@@ -119,19 +119,19 @@ def _last_stated(text: str, key: AnswerKey) -> str:
     """Return what follows the last key, or the last "The answer is", whichever comes later and is followed by text."""
     text = text.replace(END_OF_SEQUENCE, "\n")
     end = len(text)
-    while end > 0:
-        at_key, at_rescue = text.rfind(key.text, 0, end), text.rfind(RESCUE, 0, end)
-        # "The answer is:" begins with the rescue text: where both start, the longer one is the announcement.
-        start = max(at_key, at_rescue)
-        if start < 0:
-            return ""
-        if start == at_key:
-            answer = _stated_after(text[start + len(key.text) : end])
+    at_key, at_rescue = text.rfind(key.text), text.rfind(RESCUE)
+    while at_key >= 0 or at_rescue >= 0:
+        # "The answer is:" begins with the rescue text: where both start, the key is the announcement.
+        if at_key >= at_rescue:
+            answer = _stated_after(text[at_key + len(key.text) : end])
         else:
-            answer = _number_after(text[start + len(RESCUE) : end])
+            answer = _number_after(text[at_rescue + len(RESCUE) : end])
         if answer:
             return answer
-        end = start
+        end = max(at_key, at_rescue)
+        # Each is searched again only once it is used up: otherwise many empty keys would take quadratic time.
+        at_key = at_key if at_key < end else text.rfind(key.text, 0, end)
+        at_rescue = at_rescue if at_rescue < end else text.rfind(RESCUE, 0, end)
     return ""
 
 

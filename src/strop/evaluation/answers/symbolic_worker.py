@@ -86,6 +86,8 @@ def close_expressions(first: str, second: str) -> bool | None:
     if not (isinstance(left, sympy.Expr) and isinstance(right, sympy.Expr)):
         return equal_expressions(first, second)
     difference = left - right
+    if difference == 0:
+        return True
     if difference.free_symbols:
         return _zero(difference)
     distance, size = (abs(complex(sympy.N(value))) for value in (difference, right))
