@@ -13,8 +13,6 @@ REPLACED = [
     (r",\text{and}", ","), (r"\text{and}", ","), (r"\text{m}", r"\text{}"),
 ]  # fmt: skip
 DELETED = [
-    ,
-]  # fmt: skip
     "square",
     "ways",
     "integers",
