@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import typer
 
+from strop.cli.options import Workspace
+from strop.cli.options import Workspace
 from strop.cli.output import AsJson, print_json
-from strop.cli.show import RunArgument, Workspace, locate
+from strop.cli.show import RunArgument, locate
 
 
 def report_command(run: RunArgument, workspace: Workspace = None, as_json: AsJson = False) -> None:

@@ -8,19 +8,17 @@ from typing import Annotated
 
 import typer
 
+from strop.cli.options import Workspace, workspace_or_default
 from strop.cli.output import AsJson, print_json, print_table
 
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or the name of a run of the workspace.")]
-Workspace = Annotated[
-    Path | None, typer.Option(help="The folder of runs and calls; $STROP_WORKSPACE or ./runs unless given.")
-]
 
 
 def locate(run: str, workspace: Path | None) -> Path:
     """Return the folder of a run, given by path or by name."""
-    from strop.runs.workspace import default_workspace, find_run
+    from strop.runs.workspace import find_run
 
-    return find_run(run, workspace or default_workspace())
+    return find_run(run, workspace_or_default(workspace))
 
 
 def show_command(run: RunArgument, workspace: Workspace = None, as_json: AsJson = False) -> None:

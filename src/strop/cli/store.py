@@ -8,17 +8,17 @@ from typing import Annotated
 
 import typer
 
+from strop.cli.options import Workspace, workspace_or_default
 from strop.cli.output import AsJson, print_json, print_table
-from strop.cli.show import Workspace
 from strop.errors import UserError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 def _existing(workspace: Path | None) -> Path:
-    from strop.runs.workspace import default_workspace, store_path
+    from strop.runs.workspace import store_path
 
-    path = store_path(workspace or default_workspace())
+    path = store_path(workspace_or_default(workspace))
     if not path.is_file():
         raise UserError("there is no call store yet", value=str(path), fix="give another workspace with --workspace")
     return path

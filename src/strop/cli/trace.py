@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from strop.cli.options import Workspace
 from strop.cli.output import AsJson, print_json
-from strop.cli.show import RunArgument, Workspace, locate
+from strop.cli.show import RunArgument, locate
 
 if TYPE_CHECKING:
     from strop.runs.lineage import Node
