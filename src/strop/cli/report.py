@@ -5,7 +5,6 @@ from __future__ import annotations
 import typer
 
 from strop.cli.options import Workspace
-from strop.cli.options import Workspace
 from strop.cli.output import AsJson, print_json
 from strop.cli.show import RunArgument, locate
 
