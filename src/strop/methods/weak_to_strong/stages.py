@@ -375,6 +375,6 @@ def count_passes(stage: Stage, samples: Artifact, gold: Artifact, *, key: str, m
     rows = []
     for row in samples.rows():
         given = SampledAnswers.from_row(row)
-        correct = [rule.agree(rule.extract(text), known[given.id]) for text in given.responses]
-        rows.append({"id": given.id, "samples": len(correct), "correct": sum(flag is True for flag in correct)})
+        flags = [rule.agree(rule.extract(text), known[given.id]) is True for text in given.responses]
+        rows.append({"id": given.id, "samples": len(flags), "correct": sum(flags), "flags": flags})
     stage.write_rows(rows, "passes.jsonl")
