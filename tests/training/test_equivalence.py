@@ -54,6 +54,15 @@ def test_the_epochs_end_is_part_of_it(make_job: JobMaker) -> None:
     assert_same_curve(batched, accumulated)
 
 
+@pytest.mark.parametrize("kind", ["dpo", "orpo"])
+def test_ragged_micro_batches_of_pairs(make_job: JobMaker, kind: str) -> None:
+    """32 pairs in batches of 20: the last batch of an epoch holds 12, in micro-batches of 5 the last has 2 pairs."""
+    batched = train(make_job(kind, "batched", epochs=2, batch_size=20, micro_batch_size=20))
+    accumulated = train(make_job(kind, "accumulated", epochs=2, batch_size=20, micro_batch_size=5))
+    assert batched.steps == 4
+    assert_same_curve(batched, accumulated)
+
+
 def test_padded_equals_unpadded(make_job: JobMaker) -> None:
     """The loss of a padded batch of all rows is the token-weighted mean of the losses of single rows."""
     job = make_job("sft", batch_size=64, micro_batch_size=64, max_steps=1)

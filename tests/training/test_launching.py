@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from strop.errors import Stopped, StropError, UserError
+from strop.errors import StropError, UserError
 from strop.training import Launcher, TrainingJob, train, worker
 from strop.training.launching import command, failure, runs_inline
 
@@ -85,6 +89,31 @@ def test_a_crash_shows_the_end_of_the_log(make_job: JobMaker) -> None:
     assert len(message.splitlines()) < 22
 
 
+@pytest.mark.slow
+def test_a_training_process_ends_with_its_parent(make_job: JobMaker) -> None:
+    """Kill -9 of the command must leave no orphan that writes into the folder of the next one."""
+    job = make_job(max_steps=100_000)
+    job.write(job.work.parent / "job.json")
+    script = (
+        "import sys; from pathlib import Path; from strop.training import Launcher, TrainingJob, train; "
+        "train(TrainingJob.read(Path(sys.argv[1])), launcher=Launcher(mode='process'))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2] / "src")}
+    parent = subprocess.Popen([sys.executable, "-c", script, str(job.work.parent / "job.json")], env=environment)
+    progress = job.work / "progress.json"
+    _until(progress.is_file, 120)
+    parent.kill()
+    parent.wait()
+    _until(lambda: time.time() - progress.stat().st_mtime > 3, 20)
+
+
+def _until(condition: Callable[[], bool], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.2)
+
+
 def test_a_silent_process_is_given_up(make_job: JobMaker) -> None:
     with pytest.raises(StropError, match="silent for 0 s"):
         train(make_job(), launcher=Launcher(mode="process", silence_s=0.1))
@@ -97,7 +126,7 @@ def test_another_jobs_work_folder_is_refused(make_job: JobMaker) -> None:
 
 
 def test_a_loss_that_is_no_number_stops(make_job: JobMaker) -> None:
-    with pytest.raises(Stopped, match=r"the training loss of step \d is not a number"):
+    with pytest.raises(UserError, match=r"the training loss of step \d is not a number"):
         train(make_job("sft", learning_rate=1e20, max_grad_norm=0.0))
 
 

@@ -19,6 +19,8 @@ from strop.training.settings import Launcher
 from strop.training.weights import parameter_count
 
 POLL_S = 0.2
+PARENT = "STROP_LAUNCHED_BY"
+"""Environment variable with the id of the process that waits for a training process."""
 LOG_LINES = 15
 OUTCOME, PROGRESS, FAILURE, LOG, JOB = "outcome.json", "progress.json", "failure.json", "training.log", "job.json"
 """Files of a training process in the job's work folder."""
@@ -41,9 +43,8 @@ def train(
         The loss curve, counts and findings.
 
     Raises:
-        UserError: The rows, the settings or the model do not allow the training.
-        Stopped: The loss stopped being a number, or a training process fell silent.
-        StropError: A training process failed; the last lines of its log are in the message.
+        UserError: The rows, the settings or the model do not allow the training, or the loss stopped being a number.
+        StropError: A training process failed or fell silent; the last lines of its log are in the message.
     """
     launcher = launcher or Launcher()
     if runs_inline(job, launcher):
@@ -116,7 +117,7 @@ def _environment() -> dict[str, str]:
     source = str(Path(__file__).resolve().parents[2])
     paths = [source, *filter(None, [os.environ.get("PYTHONPATH")])]
     quiet = {"HF_HUB_DISABLE_TELEMETRY": "1", "TRL_EXPERIMENTAL_SILENCE": "1", "TOKENIZERS_PARALLELISM": "false"}
-    return {**os.environ, **quiet, "PYTHONPATH": os.pathsep.join(paths)}
+    return {**os.environ, **quiet, "PYTHONPATH": os.pathsep.join(paths), PARENT: str(os.getpid())}
 
 
 def _wait(process: subprocess.Popen[bytes], job: TrainingJob, launcher: Launcher, advance: Advance) -> int:

@@ -40,8 +40,7 @@ def execute(job: TrainingJob, *, advance: Advance) -> TrainingOutcome:
     """Train as `job` says, from its last complete checkpoint where there is one, and save the model.
 
     Raises:
-        UserError: The rows, the settings or the model do not allow the training.
-        Stopped: The loss stopped being a number.
+        UserError: The rows, the settings or the model do not allow the training, or the loss stopped being a number.
     """
     with quiet():
         return _execute(job, advance)

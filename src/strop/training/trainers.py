@@ -10,6 +10,7 @@ import os
 # TRL warns on every import of its experimental part; ORPO lives there.
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from transformers import PrinterCallback, TrainerCallback
 from trl import DPOTrainer, SFTTrainer
 from trl.experimental.orpo import ORPOTrainer
 
-from strop.errors import Stopped
+from strop.errors import UserError
 from strop.training.arguments import COMPLETE
 from strop.training.reference import ReferenceCache
 
@@ -36,7 +37,25 @@ class SupervisedTrainer(_Contained, SFTTrainer):  # type: ignore[misc]
     """SFT: mean negative log-likelihood of the response tokens in the whole batch."""
 
 
-class DirectPreferenceTrainer(_Contained, DPOTrainer):  # type: ignore[misc]
+class _PairsCountAlike:
+    """Mixed into preference trainers: each pair of an optimiser step has the same weight.
+
+    TRL averages the means of the micro-batches, so that the pairs of a ragged last one would count for more.
+    """
+
+    _weights: Iterator[float]
+
+    def get_batch_samples(self, *arguments: Any) -> tuple[list[Any], Any]:
+        batches, items = super().get_batch_samples(*arguments)  # type: ignore[misc]
+        pairs = [next(iter(batch.values())).shape[0] for batch in batches]
+        self._weights = iter([count * len(pairs) / sum(pairs) for count in pairs])
+        return batches, items
+
+    def compute_loss(self, *arguments: Any, **named: Any) -> Any:
+        return super().compute_loss(*arguments, **named) * next(self._weights)  # type: ignore[misc]
+
+
+class DirectPreferenceTrainer(_PairsCountAlike, _Contained, DPOTrainer):  # type: ignore[misc]
     """DPO on tokenised pairs, with reference log-probabilities from our cache.
 
     TRL keeps the cache of an in-memory data set in a temporary folder of one process, where no other process and no
@@ -54,7 +73,7 @@ class DirectPreferenceTrainer(_Contained, DPOTrainer):  # type: ignore[misc]
         return self._references.attach(self, dataset, batch_size)
 
 
-class OddsRatioTrainer(_Contained, ORPOTrainer):  # type: ignore[misc]
+class OddsRatioTrainer(_PairsCountAlike, _Contained, ORPOTrainer):  # type: ignore[misc]
     """ORPO on tokenised pairs.
 
     The paper's loss (eq. 6) is the likelihood of the chosen response plus the odds-ratio term, averaged over pairs.
@@ -94,7 +113,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         """Stop on NaN or infinity: such a model is not worth another step."""
         loss = logs.get("loss", 0.0)
         if not abs(loss) < float("inf"):
-            raise Stopped(
+            raise UserError(
                 f"the training loss of step {state.global_step} is not a number",
                 value=loss,
                 why="the weights have overflowed",

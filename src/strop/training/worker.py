@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
+import time
 from pathlib import Path
 
 from strop.errors import StropError
 from strop.records.tables import atomic_path
 from strop.training.job import TrainingJob
-from strop.training.launching import FAILURE, OUTCOME, PROGRESS
+from strop.training.launching import FAILURE, OUTCOME, PARENT, PROGRESS
 
 
 def main(job_file: Path) -> int:
     """Train the job in `job_file`; return the exit code."""
     from strop.training.running import execute
 
+    _end_with_parent()
     job = TrainingJob.read(job_file)
     first = int(os.environ.get("RANK", "0")) == 0
 
@@ -33,6 +36,23 @@ def main(job_file: Path) -> int:
     if first:
         outcome.write(job.work / OUTCOME)
     return 0
+
+
+def _end_with_parent() -> None:
+    """Leave when the process that waits for this one is gone: the next run of its command starts another."""
+    told = os.environ.get(PARENT)
+    if told is None:
+        return
+
+    def watch(parent: int) -> None:
+        while True:
+            try:
+                os.kill(parent, 0)
+            except ProcessLookupError:
+                os._exit(1)
+            time.sleep(1.0)
+
+    threading.Thread(target=watch, args=(int(told),), daemon=True).start()
 
 
 def _told(error: StropError) -> dict[str, object]:
