@@ -112,8 +112,9 @@ def _responses(fields: _Fields) -> Iterator[Response]:
     elif samples is not _ABSENT:
         if not isinstance(samples, (list, tuple)):
             raise UserError(f"{fields.where}: 'responses' must be a list of texts", value=samples)
+        identifier, gold, where = fields.id(), fields.gold(), fields.where
         for number, sample in enumerate(samples):
-            yield Response(fields.id(), _text(sample, fields.where), fields.gold(), sample=number)
+            yield Response(identifier, _text(sample, where), gold, sample=number)
     else:
         yield from _nested(fields)
 

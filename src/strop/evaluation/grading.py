@@ -41,29 +41,32 @@ class GradedAnswer:
     def to_row(self) -> dict[str, Any]:
         """Return ``{"id", "pred"}``, with ``gold`` and ``result`` where gold was given."""
         row: dict[str, Any] = {"id": self.id}
-        row |= {name: value for name, value in (("model", self.model), ("sample", self.sample)) if value is not None}
+        if self.model is not None:
+            row["model"] = self.model
+        if self.sample is not None:
+            row["sample"] = self.sample
         row["pred"] = self.pred
         if self.gold is not None:
-            row |= {"gold": self.gold, "result": self.result}
-        return row | ({"reason": self.reason} if self.reason else {})
+            row["gold"], row["result"] = self.gold, self.result
+        if self.reason:
+            row["reason"] = self.reason
+        return row
 
 
 def grade_response(response: Response, key: AnswerKey, mode: Mode) -> GradedAnswer:
     """Extract a response's final answer and compare it with gold."""
-
-    def graded(pred: str, gold: str | None, result: bool | None, reason: str | None) -> GradedAnswer:
-        return GradedAnswer(response.id, pred, gold, result, reason, response.model, response.sample)
-
+    pred = "" if response.text is None else extract_answer(response.text, key, mode)
     gold = None if response.gold is None else prepare_gold(response.gold, key, mode)
+    result: bool | None = None
+    reason: str | None = None
     if response.text is None:
-        return graded("", gold, None, "there is no response")
-    pred = extract_answer(response.text, key, mode)
-    if gold is None:
-        return graded(pred, None, None, None)
-    if not gold:
-        return graded(pred, gold, None, "the gold answer is empty")
-    verdict = same_answer(pred, gold, mode)
-    return graded(pred, gold, verdict.correct, verdict.reason if verdict.correct is None else None)
+        reason = "there is no response"
+    elif gold:
+        verdict = same_answer(pred, gold, mode)
+        result, reason = verdict.correct, verdict.reason if verdict.correct is None else None
+    elif gold is not None:
+        reason = "the gold answer is empty"
+    return GradedAnswer(response.id, pred, gold, result, reason, response.model, response.sample)
 
 
 def grade(responses: Iterable[Response], key: AnswerKey, mode: Mode) -> Iterator[tuple[Response, GradedAnswer]]:

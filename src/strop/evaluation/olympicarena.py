@@ -49,7 +49,7 @@ _FONT = re.compile(r"\\(?:text|mathrm|mathbf|textbf|operatorname)\s*\{~?([^{}]*)
 _OPTIONS = re.compile(r"[A-Z](?:\s*,?\s*[A-Z])*")
 _LETTER = re.compile(r"[A-Z]")
 _STATED_OPTION = re.compile(
-    r"(?:(?:the\s+)?(?:correct\s+)?(?:option|choice|answer)(?:\s+is)?\s*[:=]?\s*)?[(\[]?([A-Z])[)\]]?(?:\.?$|\s*[:.)]\s|:|\s+is\b)",
+    r"(?:(?:the\s+)?(?:correct\s+)?(?:option|choice|answer)(?:\s+is)?\s*[:=]?\s*)?[(\[]?([A-Z])[)\]]?(?:[.;]?$|\s*[:.)]\s|:|\s+is\b)",
     re.I,
 )
 _MATHEMATICAL = re.compile(r"[=+^_\\/*<>{}]|\d")
@@ -57,8 +57,11 @@ _SCIENTIFIC = re.compile(r"([-+]?[\d.,]+)\s*(?:\\times|\\cdot|\\ast|\*)\s*10\s*\
 _MIXED = re.compile(r"([-+]?\d+)\s*(\\frac\s*\{\d+\}\s*\{\d+\})")
 _NAME = re.compile(
     r"\\?[A-Za-z]+'*(?:_(?:\{[^{}]*\}|\w))?'*(?:\([^()=]*\))?|\\[A-Za-z]+\s+[A-Za-z](?:_(?:\{[^{}]*\}|\w))?|[A-Za-z ]*"
+    r"|\|[^|=]+\||d[A-Za-z]/d[A-Za-z]|\\frac\s*\{d[^{}]*\}\s*\{d[^{}]*\}"
 )
+"""What may stand on the left of a definition: a name, with indices and arguments, its size or its derivative."""
 _WORDS = re.compile(r"[A-Za-z]+(?:[\s'\-]+[A-Za-z]+)*")
+_RATIO = re.compile(r"(\d{1,9})\s*:\s*(\d{1,9})")
 _LONG_WORD = re.compile(r"[A-Za-z]{4,}")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 
@@ -100,7 +103,7 @@ def judge_agreement(response: str, gold: str) -> Agreement:
     Returns:
         The agreement with its type, or the refusal with the name of the false agreement that was avoided.
     """
-    left, right = _read(boxed_answer(response)), _read(gold)
+    left, right = _peeled(_read(boxed_answer(response))), _peeled(_read(gold))
     if not left or not right:
         return _NO
     if _spelled(left) == _spelled(right):
@@ -119,6 +122,13 @@ def _read(text: str) -> str:
     for written, read in _LOOK:
         text = text.replace(written, read)
     return tidy(_FONT.sub(r"\1", text))
+
+
+def _peeled(text: str) -> str:
+    """Drop brackets around a single answer: those around a sequence stay."""
+    while _bracketed(text) and len(_members(text)) == 1:
+        text = text[1:-1].strip()
+    return text
 
 
 def _spelled(text: str) -> str:
@@ -140,6 +150,8 @@ def _stated_options(text: str) -> list[str] | None:
 
 
 def _against_option(left: str, option: str) -> Agreement:
+    if left.startswith(f"{option}:"):
+        return Agreement(True, "SC")
     stated = _stated_options(left)
     if stated is not None:
         if set(stated) == {option}:
@@ -170,7 +182,7 @@ def _compare(left: str, right: str) -> Agreement:
     if max(map(len, members)) > 1:
         return _sequences(left, right, *members)
     if "=" in left or "=" in right:
-        return _equations(*(text[1:-1] if _bracketed(text) and "=" in text else text for text in (left, right)))
+        return _equations(left, right)
     return _values(left, right)
 
 
@@ -311,6 +323,9 @@ def _values(left: str, right: str) -> Agreement:
 
 def _plain_number(text: str) -> Fraction | None:
     """Read a number without a unit: numbers with units are expressions here, as in the original."""
+    ratio = _RATIO.fullmatch(text)
+    if ratio and int(ratio[2]):
+        return Fraction(int(ratio[1]), int(ratio[2]))
     words = re.sub(r"\\[A-Za-z]+", "", text)
     return None if re.search(r"[A-Za-z]{2}|[A-DF-Za-df-z]", words) else read_number(text)
 

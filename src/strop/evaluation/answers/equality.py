@@ -54,7 +54,7 @@ def same_answer(predicted: str, gold: str, mode: Mode) -> Verdict:
         expression is too long, cannot be read, or is not decided within the deadline.
     """
     if mode == "compat":
-        return Verdict(predicted == gold)
+        return RIGHT if predicted == gold else WRONG
     if _INTEGER.fullmatch(predicted) and _INTEGER.fullmatch(gold):
         return RIGHT if _plain(predicted) == _plain(gold) else WRONG
     if not predicted.strip() or not gold.strip():
@@ -192,15 +192,14 @@ def _same_equation(left: str, right: str) -> Verdict:
 
 def _compare_expressions(left: str, right: str) -> Verdict:
     left, right = mathematical(left), mathematical(right)
-    unreadable = [unreadable(text) for text in (left, right)]
-    if any(unreadable):
+    if unreadable(left) or unreadable(right):
         # A sentence on one side and mathematics on the other are different answers.
         return WRONG
     return compare_symbolically("expression", *sorted((left, right)))
 
 
 def mathematical(text: str) -> str:
-    """Spell functions as LaTeX does."""
+    """Spell functions, powers and products as LaTeX does, and drop what the grammar does not know."""
     text = _ROOT.sub(r"\\sqrt{\1}", _TIMES.sub(r" \\times ", text.replace("**", "^").replace("$", "")))
     text = _SUBSCRIPTED_LOG.sub(r"\\log_{\1}", text)
     return _FUNCTIONS.sub(r"\\\1 ", text).replace("^\\circ", "")
