@@ -20,6 +20,7 @@ from strop.methods.weak_to_strong.stages import (
     count_passes,
     draw_gold,
     draw_questions,
+    evaluate,
     examine_labels,
     examine_pairs,
     fine_tune,
@@ -28,7 +29,6 @@ from strop.methods.weak_to_strong.stages import (
     sample,
     select,
     shuffle_answers,
-    test,
 )
 from strop.runs import Artifact, Run, derive_seed
 from strop.training.settings import TrainingSettings
@@ -37,8 +37,20 @@ from strop.training.settings import TrainingSettings
 def weak_to_strong(config: WeakToStrongConfig, run: Run) -> None:
     """Run the whole method for every seed, then compare the arms and write the report."""
     experiments = [_Seed(config, run, seed).experiment() for seed in config.seeds]
-    results = run.stage(summarise, experiments, settings=config.evaluation, name="results")
+    results = run.stage(
+        summarise,
+        experiments,
+        settings=config.evaluation,
+        final=_final(config),
+        same_items=config.data.kind == "files",
+        name="results",
+    )
     report(config, run, results, experiments)
+
+
+def _final(config: WeakToStrongConfig) -> str:
+    """Return the arm that is the method's result: the first preference optimisation, else the last hybrid model."""
+    return next(iter(config.stage_two.train)) if config.stage_two else f"iteration{config.stage_one.iterations}_hybrid"
 
 
 @dataclass(frozen=True)
@@ -83,9 +95,7 @@ class _Seed:
             chosen = self.stage(
                 select, left, right, settings=c.stage_one, **self.grading, seed=self.seed, name=f"{name}-selection"
             )
-            labels = self.stage(
-                examine_labels, left, right, chosen, gold, **self.grading, name=f"{name}-labels"
-            )
+            labels = self.stage(examine_labels, left, right, chosen, gold, **self.grading, name=f"{name}-labels")
             models = {
                 source: self.train(c.strong, chosen, f"{source}.jsonl", name=f"{name}-{source}")
                 for source in ("weak", "icl", "hybrid")
@@ -196,5 +206,5 @@ class _Seed:
 
     def test(self, model: Model, questions: Artifact, gold: Artifact, *, name: str, **settings: Any) -> Artifact:
         return self.stage(
-            test, model, questions, gold, **self.grading, **self.generation, name=f"test-{name}", **settings
+            evaluate, model, questions, gold, **self.grading, **self.generation, name=f"test-{name}", **settings
         )

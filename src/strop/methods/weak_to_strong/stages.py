@@ -117,9 +117,7 @@ def answer(
     sampling = Sampling(max_tokens=decoding.max_tokens, stop=decoding.stop)
     texts = _generate(stage, model, [block + row["prompt"] for row in rows], sampling, machine)
     # The prompt that is kept, and learned from, is the zero-shot one.
-    stage.write_rows(
-        Answer(row["id"], row["prompt"], text).to_row() for row, (text,) in zip(rows, texts, strict=True)
-    )
+    stage.write_rows(Answer(row["id"], row["prompt"], text).to_row() for row, (text,) in zip(rows, texts, strict=True))
 
 
 def sample(
@@ -232,9 +230,7 @@ def shuffle_answers(stage: Stage, answers: Artifact, *, seed: int) -> None:
     stage.write_rows({**row, "response": text} for row, text in zip(rows, responses, strict=True))
 
 
-def select(
-    stage: Stage, weak: Artifact, icl: Artifact, *, settings: StageOne, key: str, mode: Mode, seed: int
-) -> None:
+def select(stage: Stage, weak: Artifact, icl: Artifact, *, settings: StageOne, key: str, mode: Mode, seed: int) -> None:
     """Stage I selection: write `weak.jsonl`, `icl.jsonl`, `hybrid.jsonl` and the `decisions`."""
     pairs = [
         AnswerPair(Answer.from_row(left), Answer.from_row(right))
@@ -255,9 +251,7 @@ def select(
     stage.note(decisions={str(decision): count for decision, count in selection.decisions.items()})
 
 
-def pair(
-    stage: Stage, samples: Artifact, weak: Artifact, *, settings: StageTwo, key: str, mode: Mode
-) -> None:
+def pair(stage: Stage, samples: Artifact, weak: Artifact, *, settings: StageTwo, key: str, mode: Mode) -> None:
     """Stage II pairs: the original weak model's chains against the samples of the Stage I model."""
     questions = (
         (Answer.from_row(left), SampledAnswers.from_row(right))
@@ -288,7 +282,7 @@ def _exact(share: float) -> Fraction:
     return Fraction(str(share))
 
 
-def test(
+def evaluate(
     stage: Stage,
     model: Model,
     questions: Artifact,
