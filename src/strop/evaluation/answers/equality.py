@@ -37,6 +37,7 @@ _FUNCTIONS = re.compile(r"(?<![\\A-Za-z])(arcsin|arccos|arctan|sin|cos|tan|cot|s
 _ROOT = re.compile(r"(?<!\\)\bsqrt\s*\(([^()]*)\)")
 _READABLE_COMMAND = re.compile(r"\\(?!text|overline)[A-Za-z]+")
 _SUBSCRIPTED_LOG = re.compile(r"\\log\s*_\s*(\w)")
+_CONTENT = re.compile(r"(?<![\\A-Za-z])[^\W_]|\\(?!boxed|text|frac|sqrt)[a-z]+")
 _TIMES = re.compile(r"(?<=[\d)])\s*[x]\s*(?=[\d(])")
 
 
@@ -195,7 +196,17 @@ def _compare_expressions(left: str, right: str) -> Verdict:
     if unreadable(left) or unreadable(right):
         # A sentence on one side and mathematics on the other are different answers.
         return WRONG
+    if _is_broken(left) != _is_broken(right):
+        # What is no expression at all equals none: leaving it ungraded would reward a model for writing it.
+        return WRONG
     return compare_symbolically("expression", *sorted((left, right)))
+
+
+def _is_broken(text: str) -> bool:
+    """Say whether brackets do not close, or nothing stands in them."""
+    text = text.replace("\\{", "").replace("\\}", "")
+    unclosed = text.count("{") != text.count("}") or sum(map(text.count, "([")) != sum(map(text.count, ")]"))
+    return unclosed or not _CONTENT.search(text)
 
 
 def mathematical(text: str) -> str:
