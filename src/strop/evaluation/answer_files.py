@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from strop.errors import UserError
 from strop.records.rows import Identifier, Row
@@ -21,8 +21,7 @@ from strop.records.rows import Identifier, Row
 _ABSENT = object()
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(NamedTuple):
     """One response to grade.
 
     Attributes:

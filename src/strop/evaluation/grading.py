@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from strop.evaluation.answer_files import Response
 from strop.evaluation.answers import AnswerKey, Mode, extract_answer, prepare_gold, same_answer
@@ -16,8 +16,7 @@ from strop.evaluation.statistics import Interval, wilson
 from strop.records.rows import Identifier
 
 
-@dataclass(frozen=True, slots=True)
-class GradedAnswer:
+class GradedAnswer(NamedTuple):
     """A response's final answer, and whether it is right.
 
     Attributes:
@@ -119,6 +118,11 @@ class _Clusters:
         return max(1.0, between / (n * share * (1 - share)))
 
 
+def _count(counts: list[int], equal: bool) -> None:
+    counts[0] += equal
+    counts[1] += 1
+
+
 @dataclass(slots=True)
 class GradingSummary:
     """Counts over graded answers, kept up to date one answer at a time.
@@ -159,13 +163,10 @@ class GradingSummary:
             self.not_graded += 1
         if graded.reason:
             self.reasons[graded.reason] = self.reasons.get(graded.reason, 0) + 1
-        for counts, published, ours in (
-            (self.published_preds, response.published_pred, graded.pred),
-            (self.published_results, response.published_result, graded.result),
-        ):
-            if published is not None:
-                counts[0] += published == ours
-                counts[1] += 1
+        if response.published_pred is not None:
+            _count(self.published_preds, response.published_pred == graded.pred)
+        if response.published_result is not None:
+            _count(self.published_results, response.published_result == graded.result)
 
     def accuracy(self) -> Interval | None:
         """Return the share of right answers with its Wilson interval, or None where nothing was graded.

@@ -381,8 +381,10 @@ def _is_words(text: str) -> bool:
 
 
 def _is_prefix(text: str, longer: str) -> bool:
+    """Say whether the parser may have stopped where `text` ends: an operator or a factor would have carried it on."""
     rest = longer.removeprefix(text)
-    return rest != longer and not rest[:1].isalnum()
+    following = rest.lstrip()[:1]
+    return rest != longer and not following.isalnum() and following not in tuple("+-*/^(=")
 
 
 def _named(exception: str, applies: bool) -> Agreement:

@@ -260,7 +260,11 @@ def test_an_answer_equals_itself_or_is_none(answer: str) -> None:
 def test_works_in_any_thread() -> None:
     found: list[Verdict] = []
     pairs = [("x^3+1", "(x+1)(x^2-x+1)"), ("y(y+2)", "y^2+2y"), ("z+z", "3z")]
-    threads = [threading.Thread(target=lambda pair=pair: found.append(same_answer(*pair, "strict"))) for pair in pairs]
+
+    def compare(first: str, second: str) -> None:
+        found.append(same_answer(first, second, "strict"))
+
+    threads = [threading.Thread(target=compare, args=pair) for pair in pairs]
     for thread in threads:
         thread.start()
     for thread in threads:
