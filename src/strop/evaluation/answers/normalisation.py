@@ -77,7 +77,7 @@ DELETIONS = (
 """Step c, in order."""
 
 LONGEST_REMEMBERED = 200
-REMEMBERED = 16_384
+REMEMBERED = 4_096
 
 _UNWRAPPED_TO_FIRST_BRACE = (
     ("\\text{", re.compile(r"\\text\{([^}\n]*)\}")),
