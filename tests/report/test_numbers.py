@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from strop.report import Estimate
-from strop.report.document import Unit
+from strop.records.document import Unit
 from strop.report.numbers import amount, cell, duration, interval
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ from strop.cli.options import Device, Dtype, RecipeArgument, Sets, Workspace, lo
 from strop.cli.output import AsJson, print_json
 
 if TYPE_CHECKING:
+    from strop.records.document import Document
     from strop.runs.configuration import Loaded
 
 RUN_SEED = 0
@@ -60,7 +62,7 @@ def execute(loaded: Loaded, *, name: str | None, workspace: Path, quiet: bool) -
         workspace: Where the folder and the call store are.
         quiet: Whether to keep progress to itself.
     """
-    from strop.report import HTML_NAME
+    from strop.report import write_report
     from strop.runs.configuration import import_object
     from strop.runs.run import Run
     from strop.runs.workspace import run_folder
@@ -70,5 +72,20 @@ def execute(loaded: Loaded, *, name: str | None, workspace: Path, quiet: bool) -
     with Run.open(
         folder, config=loaded.config, origins=loaded.origins, seed=RUN_SEED, workspace=workspace, quiet=quiet
     ) as run:
-        recipe(loaded.config, run)
-    return Finished(folder.resolve(), folder.resolve() / HTML_NAME)
+        document = recipe(loaded.config, run)
+    return Finished(folder.resolve(), write_report(with_run_facts(document, folder), folder).resolve())
+
+
+def with_run_facts(document: Document, folder: Path) -> Document:
+    """Add to a method's report what the run folder knows: versions, and the cost of every stage."""
+    from strop.records.document import Fact, StageFact
+    from strop.runs.history import read_history
+
+    history = read_history(folder)
+    stages = tuple(
+        StageFact(stage.stage, stage.seconds or 0.0, stage.calls, stage.reused, stage.tokens)
+        for stage in history.stages
+    )
+    described = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    machine = tuple(Fact(name, str(value)) for name, value in described["versions"].items())
+    return replace(document, stages=stages, machine=machine)

@@ -5,7 +5,7 @@ A method describes what it found as a `Document`; nothing in this package knows 
 
 from __future__ import annotations
 
-from strop.report.document import (
+from strop.records.document import (
     Answer,
     Bar,
     Bars,

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from strop.errors import UserError
 from strop.records.tables import atomic_path
-from strop.report.document import Document
+from strop.records.document import Document
 
 JSON_NAME = "report.json"
 HTML_NAME = "report.html"

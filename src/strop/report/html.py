@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from strop import __version__
 from strop.report import numbers
-from strop.report.document import Document, Estimate
+from strop.records.document import Document, Estimate
 from strop.report.plots import figure_svg
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strop.report.document import Cell, Estimate, Unit
+from strop.records.document import Cell, Estimate, Unit
 
 MISSING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"

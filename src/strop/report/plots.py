@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from strop.report.document import Bars, Curve, Estimate, Figure, Reference, Selection, Unit
+from strop.records.document import Bars, Curve, Estimate, Figure, Reference, Selection, Unit
 from strop.report.numbers import amount
 
 if TYPE_CHECKING:

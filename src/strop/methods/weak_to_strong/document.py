@@ -14,7 +14,7 @@ from typing import Any
 
 from strop.methods.weak_to_strong.config import WeakToStrongConfig
 from strop.methods.weak_to_strong.results import Experiment
-from strop.report import (
+from strop.records.document import (
     Answer,
     Bar,
     Bars,
@@ -33,9 +33,8 @@ from strop.report import (
     Table,
     Unit,
     Verdict,
-    write_report,
 )
-from strop.runs import Artifact, Run
+from strop.runs import Artifact
 
 Row = Mapping[str, Any]
 
@@ -59,10 +58,10 @@ def label(arm: str) -> str:
     return LABELS.get(arm, f"Stage II: {arm.upper()}")
 
 
-def report(config: WeakToStrongConfig, run: Run, results: Artifact, experiments: Sequence[Experiment]) -> Path:
-    """Write `report.json` and `report.html` into the run folder and return the page's path."""
+def document(config: WeakToStrongConfig, results: Artifact, experiments: Sequence[Experiment]) -> Document:
+    """Return the report of a finished run."""
     told = json.loads(results.path("results.json").read_text(encoding="utf-8"))
-    return write_report(compose(config, told, results, experiments), run.folder)
+    return compose(config, told, results, experiments)
 
 
 def compose(config: WeakToStrongConfig, told: Row, results: Artifact, experiments: Sequence[Experiment]) -> Document:

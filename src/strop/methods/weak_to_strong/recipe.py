@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from strop.methods.weak_to_strong.config import WeakToStrongConfig
-from strop.methods.weak_to_strong.document import report
+from strop.methods.weak_to_strong.document import document
 from strop.methods.weak_to_strong.results import Experiment, Iteration, summarise
 from strop.methods.weak_to_strong.stages import (
     Model,
@@ -30,12 +30,13 @@ from strop.methods.weak_to_strong.stages import (
     select,
     shuffle_answers,
 )
+from strop.records.document import Document
 from strop.runs import Artifact, Run, derive_seed
 from strop.training.settings import TrainingSettings
 
 
-def weak_to_strong(config: WeakToStrongConfig, run: Run) -> None:
-    """Run the whole method for every seed, then compare the arms and write the report."""
+def weak_to_strong(config: WeakToStrongConfig, run: Run) -> Document:
+    """Run the whole method for every seed, then compare the arms and tell what came out."""
     experiments = [_Seed(config, run, seed).experiment() for seed in config.seeds]
     results = run.stage(
         summarise,
@@ -45,7 +46,7 @@ def weak_to_strong(config: WeakToStrongConfig, run: Run) -> None:
         same_items=config.data.kind == "files",
         name="results",
     )
-    report(config, run, results, experiments)
+    return document(config, results, experiments)
 
 
 def _final(config: WeakToStrongConfig) -> str:
