@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import signal
+import subprocess
+import sys
 import threading
 import time
 from fractions import Fraction
@@ -22,7 +25,7 @@ from hypothesis import strategies as st
 from strop.evaluation.answers import Verdict, extract_answer, normalise, parse_key, same_answer
 from strop.evaluation.answers.canonical import tidy
 from strop.evaluation.answers.numbers import read_number
-from strop.evaluation.answers.symbolic import SymbolicComparer
+from strop.evaluation.answers.symbolic import SymbolicComparer, _environment
 
 EQUAL = [
     ("-615,000", "-615000"),
@@ -305,3 +308,17 @@ def test_every_math_gold_equals_its_published_form_but_for_the_named_quirks(shar
         golds = [json.loads(line)["answer"] for line in stream]
     broken = [gold for gold in golds if same_answer(normalise(gold), gold, "strict").correct is not True]
     assert broken == ["3, 5, 7", "5x - 7y + 11z + 4 = 0"]
+
+
+def test_a_worker_whose_asker_dies_ends_by_itself() -> None:
+    """An alarm without a handler ends it even inside one endless multiplication."""
+    program = (
+        "import io, sys, strop.evaluation.answers.symbolic_worker as worker\n"
+        "worker.LONGEST_REQUEST_S = 1\n"
+        'request = \'{"kind": "expression", "first": "9^{9^{9^9}}", "second": "5"}\\n\'\n'
+        "worker.serve(io.StringIO(request), sys.stderr)\n"
+    )
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", program], env=_environment(), check=False, timeout=60)
+    assert done.returncode == -signal.SIGALRM
+    assert time.perf_counter() - start < 60
