@@ -74,13 +74,20 @@ def final_answer(response: str, key: str) -> str:
     return normalise(answer[:-4] if "</s>" in answer else answer)
 
 
-def grade(answers: Path, gold: Sequence[str], key: str, results: Path) -> None:
-    """Grade a file of answers: the same rows with ``pred``, ``gold`` and ``result``."""
-    rows = read_lines(answers)
-    for row, known in zip(rows, gold, strict=True):
-        row["pred"], row["gold"] = final_answer(row["response"], key), normalise(known)
+def grade(answers: Path, test: Path, key: str, results: Path) -> None:
+    """Grade a file of answers against the test file: the same rows with ``pred``, ``gold`` and ``result``."""
+    golds, rows = read_lines(test), read_lines(answers)
+    for row, known in zip(rows, golds, strict=True):
+        row["pred"], row["gold"] = final_answer(row["response"], key), normalise(known["answer"])
         row["result"] = row["pred"] == row["gold"]
     write_lines(results, rows)
+
+
+def full_weak(graded: Path, out: Path) -> None:
+    """Write all weak answers as a training set, which `pair` takes the weak chains from."""
+    write_array(
+        out, [{"id": row["id"], "content": row["prompt"], "output": row["response"]} for row in read_lines(graded)]
+    )
 
 
 def select(weak: Path, icl: Path, out: Path) -> int:
@@ -116,17 +123,18 @@ def vote(samples: Sequence[Path], out: Path) -> None:
     write_lines(out, votes)
 
 
-def pair(weak: Path, votes: Path, out: Path, *, most: int) -> int:
+def pair(graded: Path, weak: Path, votes: Path, out: Path, *, most: int) -> int:
     """Write the pairs of Stage II: one a question (`most` 1) or up to three; return how many."""
     random.seed(42)
     pairs: Rows = []
-    for answer, decided in zip(read_lines(weak), read_lines(votes), strict=True):
+    chains = json.loads(weak.read_text(encoding="utf-8"))
+    for answer, chain, decided in zip(read_lines(graded), chains, read_lines(votes), strict=True):
         winners = [row["response"] for row in decided["pos_responses"]]
         losers = [row["response"] for row in decided["neg_responses"]]
         majority = decided["pos_responses"][0]["pred"]
         if decided["confidence"] < 0.6 or majority == "":
             continue
-        own = answer["response"]
+        own = chain["output"]
         sides: list[list[str]] = []
         if answer["pred"] == majority:
             if losers:
@@ -136,6 +144,6 @@ def pair(weak: Path, votes: Path, out: Path, *, most: int) -> int:
             first = random.sample(winners, 1)[0]
             sides = [[first, own], *([winner, own] for winner in winners if winner != first)][:most]
         for output in sides:
-            pairs.append({"id": answer["id"], "instruction": answer["prompt"], "input": "", "output": output})
+            pairs.append({"id": answer["id"], "instruction": chain["content"], "input": "", "output": output})
     write_array(out, pairs)
     return len(pairs)

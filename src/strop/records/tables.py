@@ -193,7 +193,7 @@ def _add_lines(text: io.TextIOBase) -> Iterator[Callable[[Mapping[str, Any]], No
     encode = json.JSONEncoder(ensure_ascii=False).encode
 
     def add(row: Mapping[str, Any]) -> None:
-        text.write(encode(dict(row)) + "\n")
+        text.write(encode(row if isinstance(row, dict) else dict(row)) + "\n")
 
     yield add
 
@@ -214,14 +214,18 @@ _encode = json.JSONEncoder().encode
 
 
 def _indented(value: Any, line: str) -> str:
-    """Return the text of ``json.dumps(value, indent=4)`` in several times less time; `line` begins each line."""
-    inner = line + "    "
-    if isinstance(value, dict) and value and all(isinstance(key, str) for key in value):
-        members = (f"{inner}{_encode(key)}: {_indented(each, inner)}" for key, each in value.items())
-        return "{" + ",".join(members) + line + "}"
+    """Return the text of ``json.dumps(value, indent=4)``, in which every line begins with `line`."""
+    if isinstance(value, str):
+        return _encode(value)
+    if isinstance(value, dict) and value and all(type(key) is str for key in value):
+        inner = line + "    "
+        members = [f"{inner}{_encode(key)}: {_indented(each, inner)}" for key, each in value.items()]
+        return f"{{{','.join(members)}{line}}}"
     if isinstance(value, (list, tuple)) and value:
-        return "[" + ",".join(inner + _indented(each, inner) for each in value) + line + "]"
-    return _encode(value)
+        inner = line + "    "
+        return f"[{','.join([inner + _indented(each, inner) for each in value])}{line}]"
+    # For anything but text the encoder builds itself anew; a number of every row is worth the short cut.
+    return repr(value) if type(value) is int else _encode(value)
 
 
 def _write_parquet(path: Path, rows: list[dict[str, Any]]) -> None:

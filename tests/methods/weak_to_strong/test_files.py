@@ -27,6 +27,11 @@ def write_answers(path: Path, responses: list[str], **extra: Any) -> Path:
     return path
 
 
+def write_gold(path: Path, count: int) -> Path:
+    write_table(path, [{"answer": "0"}] * count)
+    return path
+
+
 def random_responses(random: Random, count: int) -> list[str]:
     return [
         f"step {random.random()}\n#### {random.randint(1, 3)}" if random.random() < 0.9 else "?" for _ in range(count)
@@ -48,9 +53,10 @@ def test_select_writes_what_the_plain_procedure_writes(
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
     theirs.mkdir()
     graded = []
+    test = write_gold(tmp_path / "test.jsonl", 60)
     for path in two_files:
         graded.append(path.with_suffix(".graded.jsonl"))
-        procedure.grade(path, ["0"] * 60, "####", graded[-1])
+        procedure.grade(path, test, "####", graded[-1])
     kept = procedure.select(*graded, theirs)
     assert 5 < kept < 50
     assert select_files(*two_files, RULE, out=ours).kept == kept
@@ -122,19 +128,19 @@ def test_pairs_are_what_the_plain_procedure_writes(
     weak = write_answers(tmp_path / "weak.jsonl", random_responses(Random(1), 80))
     samples = write_samples(tmp_path / "ten.jsonl", Random(2), 80)
     made = pair_files(samples, weak, RULE, pairs=pairs, out=tmp_path / "ours.json", random=Random(42))
-    procedure.grade(weak, ["0"] * 80, "####", tmp_path / "weak.graded.jsonl")
+    test, own, full = (tmp_path / name for name in ("test.jsonl", "weak.graded.jsonl", "full_weak.json"))
+    procedure.grade(weak, write_gold(test, 80), "####", own)
+    procedure.full_weak(own, full)
     graded = []
     for index in range(10):
         texts = [row["responses"][index] for row in read_table(samples)]
         drawn = write_answers(tmp_path / f"seed{index}.jsonl", texts)
         graded.append(tmp_path / f"seed{index}.graded.jsonl")
-        procedure.grade(drawn, ["0"] * 80, "####", graded[-1])
-    procedure.vote(graded, tmp_path / "votes.jsonl")
-    count = procedure.pair(
-        tmp_path / "weak.graded.jsonl", tmp_path / "votes.jsonl", tmp_path / "theirs.json", most=most
-    )
-    assert made.pairs == count > 20
-    assert (tmp_path / "ours.json").read_bytes() == (tmp_path / "theirs.json").read_bytes()
+        procedure.grade(drawn, test, "####", graded[-1])
+    votes, theirs = tmp_path / "votes.jsonl", tmp_path / "theirs.json"
+    procedure.vote(graded, votes)
+    assert made.pairs == procedure.pair(own, full, votes, theirs, most=most) > 20
+    assert (tmp_path / "ours.json").read_bytes() == theirs.read_bytes()
     columns = read_table(columns_path(tmp_path / "ours.json"))
     assert [[row["chosen"], row["rejected"]] for row in columns] == [
         row["output"] for row in read_table(tmp_path / "ours.json")

@@ -219,6 +219,8 @@ def test_pairs_of_real_text_follow_the_published_stream(
         procedure.write_lines(tmp_path / f"seed{seed}.jsonl", rows)
     votes = tmp_path / "votes.jsonl"
     procedure.vote([tmp_path / f"seed{seed}.jsonl" for seed in range(10)], votes)
-    count = procedure.pair(tmp_path / "graded.jsonl", votes, tmp_path / "theirs.json", most=most)
+    procedure.full_weak(tmp_path / "graded.jsonl", tmp_path / "full.json")
+    files = (tmp_path / name for name in ("graded.jsonl", "full.json", "votes.jsonl", "theirs.json"))
+    count = procedure.pair(*files, most=most)
     assert made.pairs == count > at_least
     assert (tmp_path / "ours.json").read_bytes() == (tmp_path / "theirs.json").read_bytes()

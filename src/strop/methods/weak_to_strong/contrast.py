@@ -48,7 +48,7 @@ class Role(StrEnum):
 
 def weak_role(weak: str, decided: Vote, rule: AnswerRule, thresholds: Thresholds) -> Role:
     """Decide what the weak chain is, from the weak final answer `weak` (which may be empty) and the vote."""
-    if decided.confidence < thresholds.keep:
+    if not decided.reaches(thresholds.keep):
         return Role.UNSURE
     if not decided.majority:
         return Role.NO_ANSWER
@@ -57,7 +57,7 @@ def weak_role(weak: str, decided: Vote, rule: AnswerRule, thresholds: Thresholds
         return Role.NOT_GRADED
     if agree:
         return Role.WEAK_CHOSEN if decided.negatives else Role.TOO_EASY
-    return Role.WEAK_REJECTED if decided.confidence >= thresholds.reject_weak else Role.DISPUTED
+    return Role.WEAK_REJECTED if decided.reaches(thresholds.reject_weak) else Role.DISPUTED
 
 
 def contrast(weak: str, role: Role, decided: Vote, rule: PairRule, random: Random) -> Iterator[tuple[str, str]]:

@@ -25,6 +25,11 @@ class Vote:
         """The majority's share of the samples, exact."""
         return Fraction(len(self.positives), len(self.positives) + len(self.negatives))
 
+    def reaches(self, threshold: Fraction) -> bool:
+        """Tell whether the majority's share is at least `threshold`, in integers."""
+        total = len(self.positives) + len(self.negatives)
+        return len(self.positives) * threshold.denominator >= threshold.numerator * total
+
 
 def vote(responses: Sequence[str], rule: AnswerRule) -> Vote:
     """Count the final answers of `responses`; the most common wins, among equals the one seen first.
@@ -42,13 +47,13 @@ def vote(responses: Sequence[str], rule: AnswerRule) -> Vote:
     if not responses:
         raise UserError("a vote needs at least one response")
     answers = _merged([rule.extract(response) for response in responses], rule)
-    # most_common() sorts stably, so that equals stay in the order in which they were first seen.
-    majority = Counter(answers).most_common(1)[0][0]
-    sides = tuple(zip(responses, answers, strict=True))
+    counts = Counter(answers)
+    # max() returns the first of equals, and a Counter keeps the order in which its keys were first seen.
+    majority = max(counts, key=counts.__getitem__)
     return Vote(
         majority,
-        tuple(response for response, answer in sides if answer == majority),
-        tuple(response for response, answer in sides if answer != majority),
+        tuple([response for response, answer in zip(responses, answers, strict=True) if answer == majority]),
+        tuple([response for response, answer in zip(responses, answers, strict=True) if answer != majority]),
     )
 
 
