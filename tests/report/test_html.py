@@ -11,8 +11,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from strop.report import Document, Sample, SampleGroup, Verdict, read_report, rebuild_html, write_report
 from strop.records.document import Answer
+from strop.report import Document, Sample, SampleGroup, Verdict, read_report, rebuild_html, write_report
 from strop.report.html import render
 
 VOID = {"meta", "br", "hr", "img", "link", "input", "wbr", "area", "base", "col", "embed", "source", "track"}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from strop.report import Estimate
 from strop.records.document import Unit
+from strop.report import Estimate
 from strop.report.numbers import amount, cell, duration, interval
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from strop.errors import UserError
-from strop.records.tables import atomic_path
 from strop.records.document import Document
+from strop.records.tables import atomic_path
 
 JSON_NAME = "report.json"
 HTML_NAME = "report.html"

@@ -9,8 +9,8 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from strop import __version__
-from strop.report import numbers
 from strop.records.document import Document, Estimate
+from strop.report import numbers
 from strop.report.plots import figure_svg
 
 
