@@ -1,4 +1,4 @@
-"""Rules, rows and the published files of the method."""
+"""The published files of the method, and the plain reading of its published procedure."""
 
 from __future__ import annotations
 
@@ -12,29 +12,7 @@ from typing import Any
 
 import pytest
 
-from strop.methods.weak_to_strong.agreement import AnswerRule
-from strop.methods.weak_to_strong.selection import AnswerPair
-from strop.records import Answer
-
 REPOSITORY = Path(__file__).resolve().parents[3]
-
-
-def answer(number: int, response: str) -> Answer:
-    return Answer(number, f"Question: q{number}\nAnswer:", response)
-
-
-def pair(number: int, weak: str, icl: str) -> AnswerPair:
-    return AnswerPair(answer(number, weak), answer(number, icl))
-
-
-def marked(response: str) -> str:
-    """Whatever follows the mark; a rule of its own, so that these tests do not depend on answer extraction."""
-    return response.partition("#### ")[2]
-
-
-@pytest.fixture
-def rule() -> AnswerRule:
-    return AnswerRule(marked)
 
 
 Published = Callable[[str], list[dict[str, Any]]]
