@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from strop.errors import UserError
+from strop.errors import StropError, UserError
 from strop.evaluation.answers import parse_key
 from strop.methods.weak_to_strong.agreement import OLYMPICARENA, AnswerRule
 from strop.methods.weak_to_strong.config import WeakToStrongConfig
@@ -23,11 +23,11 @@ from strop.methods.weak_to_strong.demonstrations import Demonstration, question_
 from strop.methods.weak_to_strong.plan import preflight
 from strop.methods.weak_to_strong.problems import draw_problems
 from strop.methods.weak_to_strong.prompts import clean_response, demonstration_block
-from strop.methods.weak_to_strong.stages import _open, _prompt
+from strop.methods.weak_to_strong.stages import _open, _prompt, grade_row
 from strop.models.opening import model_folder
 from strop.models.protocol import Call, CallFailure, Sampling
 from strop.models.spec import ModelSpec
-from strop.records import PreferencePair, SupervisedExample, write_table
+from strop.records import Answer, PreferencePair, SupervisedExample, write_table
 from strop.training import Finding, Kind, PreferenceSettings, TrainingSettings
 
 SAMPLE = 64
@@ -98,12 +98,14 @@ def _gold(config: WeakToStrongConfig, split: str, known: QuestionsAndGold) -> It
     if not gold:
         return
     rule = AnswerRule.for_key(config.key, config.mode)
-    read = [(one, rule.extract(one.solution)) for one in stating]
-    if read:
-        yield _shared(f"{split}: answer key", sum(bool(answer) for _, answer in read), len(read), _key_text(config))
-    stated = [(answer, one.answer) for one, answer in read] or [(one.answer, one.answer) for one in gold]
-    right = sum(rule.agree(answer, expected) is True for answer, expected in stated)
-    yield _shared(f"{split}: gold grades as correct", right, len(stated), f"mode {config.mode}")
+    # Graded as the run grades; where no solution states an answer, gold is at least compared with itself.
+    graded = [grade_row(Answer(one.id, "", one.solution), one.answer, rule) for one in stating]
+    if graded:
+        yield _shared(f"{split}: answer key", sum(bool(row["pred"]) for row in graded), len(graded), _key_text(config))
+        right = sum(row["correct"] is True for row in graded)
+    else:
+        right = sum(rule.agree(one.answer, one.answer) is True for one in gold)
+    yield _shared(f"{split}: gold grades as correct", right, len(graded) or len(gold), f"mode {config.mode}")
 
 
 def _key_text(config: WeakToStrongConfig) -> str:
@@ -183,22 +185,20 @@ def _pairs(solved: Sequence[_Solved]) -> list[dict[str, Any]]:
 def _replies(config: WeakToStrongConfig, spec: ModelSpec, solved: Sequence[_Solved]) -> Finding:
     """Ask a model that is used as it is, and see whether its answers can be read; the calls are not stored."""
     sampling = Sampling(max_tokens=config.decoding.max_tokens, stop=config.decoding.stop)
+    name = f"weak: answers of {spec.model}"
     model = _open(spec, config.machine)
     try:
-        batches = list(model.complete([Call(one.prompt, sampling) for one in solved]))
+        outcomes = [
+            outcome for batch in model.complete([Call(one.prompt, sampling) for one in solved]) for _, outcome in batch
+        ]
+    except StropError as error:
+        return _finding(name, "fail", str(error), "the run would stop here", "see the value")
     finally:
         model.close()
-    outcomes = [outcome for batch in batches for _, outcome in batch]
     failures = [outcome for outcome in outcomes if isinstance(outcome, CallFailure)]
-    name = f"weak: answers of {spec.model}"
     if failures:
-        return _finding(
-            name,
-            "fail",
-            f"{len(failures)} of {len(solved)} calls failed ({failures[0].kind}: {failures[0].message[:120]})",
-            "the run would stop here",
-            "check the address, the key and the model's name",
-        )
+        value = f"{len(failures)} of {len(solved)} calls failed ({failures[0].kind}: {failures[0].message[:120]})"
+        return _finding(name, "fail", value, "the run would stop here", "check the model and its options")
     rule = AnswerRule.for_key(config.key, config.mode)
     texts = [clean_response(outcome.text) for outcome in outcomes if not isinstance(outcome, CallFailure)]
     read = sum(bool(rule.extract(text)) for text in texts)

@@ -327,6 +327,12 @@ class _Recorder:
         self, base: Model, examples: Artifact, *, file: str, settings: TrainingSettings, name: str, **_: Any
     ) -> _Planned:
         rows = examples.tables[file] if isinstance(examples, _Planned) else NOTHING
+        if rows.high == 0:
+            raise UserError(
+                f"the stage {name!r} would have no row to train on",
+                why="the data hold no gold solution for it",
+                fix="fill data.train_1 with solutions; without gold for train_2, leave 'ceiling' out of 'arms'",
+            )
         self.stages.append(PlannedStage(name, model=_name(base), steps=training_steps(settings, rows)))
         return _artifact(name, base=_base(base))
 
