@@ -10,11 +10,11 @@ from collections import Counter
 from fractions import Fraction
 from pathlib import Path
 from random import Random
-from typing import Any, Literal
+from typing import Literal
 
 from strop.errors import UserError
-from strop.evaluation.answers import Mode, parse_key
-from strop.methods.weak_to_strong.agreement import AnswerRule
+from strop.evaluation.answers import Mode
+from strop.methods.weak_to_strong.agreement import AnswerRule, answer_mark
 from strop.methods.weak_to_strong.algorithm import TopUp, stage_one, stage_two
 from strop.methods.weak_to_strong.config import (
     Decoding,
@@ -32,6 +32,7 @@ from strop.methods.weak_to_strong.demonstrations import (
     given_demonstrations,
     random_demonstrations,
 )
+from strop.methods.weak_to_strong.grading import Grader, gold_answers
 from strop.methods.weak_to_strong.problems import draw_problems
 from strop.methods.weak_to_strong.prompts import clean_response, demonstration_block, zero_shot_prompt
 from strop.methods.weak_to_strong.selection import AnswerPair
@@ -39,7 +40,7 @@ from strop.models.asking import ask
 from strop.models.opening import model_folder, open_model
 from strop.models.protocol import Sampling, TextModel
 from strop.models.spec import ModelSpec, parse_model
-from strop.records import Answer, Question, SampledAnswers, SupervisedExample, read_table
+from strop.records import Answer, Identifier, Question, SampledAnswers, SupervisedExample, read_table
 from strop.runs import Artifact, Stage, stream
 from strop.training.job import TrainingJob
 from strop.training.launching import train
@@ -48,10 +49,6 @@ from strop.training.settings import PreferenceSettings, TrainingSettings
 Data = StoriesData | FilesData
 Model = ModelSpec | Artifact
 Split = Literal["train_1", "train_2", "test"]
-
-
-def _rule(key: str, mode: Mode) -> AnswerRule:
-    return AnswerRule.for_key(key, mode)
 
 
 def _prompt(question: Question, data: Data) -> str:
@@ -150,8 +147,7 @@ def choose_demonstrations(
     if settings.choice == "ids":
         chosen = given_demonstrations(answers, ids=settings.ids)
     elif settings.choice == "random":
-        literal = parse_key(key).text
-        chosen = random_demonstrations(answers, key=literal, count=settings.count, random=random)
+        chosen = random_demonstrations(answers, key=answer_mark(key), count=settings.count, random=random)
     else:
         if gold is None:
             raise UserError("'demonstrations.choice: first_correct' needs gold for train_2")
@@ -160,11 +156,10 @@ def choose_demonstrations(
     stage.write_rows({"id": shown.id, "question": shown.question, "answer": shown.answer} for shown in chosen)
 
 
-def correct_ids(answers: list[Answer], gold: Artifact, *, key: str, mode: Mode) -> set[int | str]:
+def correct_ids(answers: list[Answer], gold: Artifact, *, key: str, mode: Mode) -> set[Identifier]:
     """Return the ids of the answers that equal gold."""
-    rule = _rule(key, mode)
-    known = {row["id"]: str(row["gold"]) for row in gold.rows("train_2.jsonl")}
-    return {a.id for a in answers if rule.agree(rule.extract(a.response), known[a.id])}
+    grader, known = Grader.for_key(key, mode), gold_answers(gold, "train_2")
+    return {given.id for given in answers if grader.correct(given.response, known[given.id])}
 
 
 def fine_tune(
@@ -237,7 +232,7 @@ def select(stage: Stage, weak: Artifact, icl: Artifact, *, settings: StageOne, k
         for left, right in zip(weak.rows(), icl.rows(), strict=True)
     ]
     top_up = TopUp(settings.top_up, stream(seed, "top-up")) if settings.top_up else None
-    selection = stage_one(pairs, _rule(key, mode), allow_empty=settings.allow_empty, top_up=top_up)
+    selection = stage_one(pairs, AnswerRule.for_key(key, mode), allow_empty=settings.allow_empty, top_up=top_up)
     if not selection.weak:
         raise UserError(
             "the weak and the in-context answers agree on no question",
@@ -263,7 +258,7 @@ def pair(stage: Stage, samples: Artifact, weak: Artifact, *, settings: StageTwo,
     built = list(
         stage_two(
             questions,
-            _rule(key, mode),
+            AnswerRule.for_key(key, mode),
             pairs=settings.pairs,
             thresholds=thresholds,
             random=random,
@@ -304,39 +299,30 @@ def evaluate(
         machine=machine,
         demonstrations=demonstrations,
     )
-    rule = _rule(key, mode)
-    known = {row["id"]: str(row["gold"]) for row in gold.rows("test.jsonl")}
+    grader, known = Grader.for_key(key, mode), gold_answers(gold, "test")
     answers = (Answer.from_row(row) for row in read_table(stage.folder / "rows.jsonl"))
-    stage.write_rows((grade_row(given, known[given.id], rule) for given in answers), "grades.jsonl")
-
-
-def grade_row(given: Answer, gold: str, rule: AnswerRule) -> dict[str, Any]:
-    """Return one graded answer: `correct` is null where the comparison could not be decided."""
-    predicted = rule.extract(given.response)
-    return {"id": given.id, "pred": predicted, "gold": gold, "correct": rule.agree(predicted, gold)}
+    stage.write_rows((grader.row(given, known[given.id]) for given in answers), "grades.jsonl")
 
 
 def examine_labels(
     stage: Stage, weak: Artifact, icl: Artifact, selection: Artifact, gold: Artifact, *, key: str, mode: Mode
 ) -> None:
     """Grade the labels of one iteration against gold, for the report only: `labels.jsonl`, one row a question."""
-    rule = _rule(key, mode)
-    known = {row["id"]: str(row["gold"]) for row in gold.rows("train_2.jsonl")}
+    grader, known = Grader.for_key(key, mode), gold_answers(gold, "train_2")
     kept = {row["id"]: row["kept"] for row in selection.rows("decisions.jsonl")}
     rows = []
     for left, right in zip(weak.rows(), icl.rows(), strict=True):
-        first, second = Answer.from_row(left), Answer.from_row(right)
-        graded = [grade_row(given, known[given.id], rule) for given in (first, second) if given.id in known]
-        if len(graded) == 2:
+        identifier, weak_text, icl_text = left["id"], left["response"], right["response"]
+        if identifier in known:
             rows.append(
                 {
-                    "id": first.id,
+                    "id": identifier,
                     "prompt": left["prompt"],
-                    "kept": kept[first.id],
-                    "weak": first.response,
-                    "icl": second.response,
-                    "weak_correct": graded[0]["correct"],
-                    "icl_correct": graded[1]["correct"],
+                    "kept": kept[identifier],
+                    "weak": weak_text,
+                    "icl": icl_text,
+                    "weak_correct": grader.correct(weak_text, known[identifier]),
+                    "icl_correct": grader.correct(icl_text, known[identifier]),
                 }
             )
     stage.write_rows(rows, "labels.jsonl")
@@ -344,16 +330,12 @@ def examine_labels(
 
 def examine_pairs(stage: Stage, pairs: Artifact, gold: Artifact, *, key: str, mode: Mode) -> None:
     """Grade both sides of every pair against gold, for the report only: `sides.jsonl`."""
-    rule = _rule(key, mode)
-    known = {row["id"]: str(row["gold"]) for row in gold.rows("train_2.jsonl")}
+    grader, known = Grader.for_key(key, mode), gold_answers(gold, "train_2")
     stage.write_rows(
         (
             {
                 "id": row["id"],
-                **{
-                    f"{side}_correct": rule.agree(rule.extract(row[side]), known[row["id"]])
-                    for side in ("chosen", "rejected")
-                },
+                **{f"{side}_correct": grader.correct(row[side], known[row["id"]]) for side in ("chosen", "rejected")},
             }
             for row in pairs.rows("pairs.jsonl")
             if row["id"] in known
@@ -364,11 +346,10 @@ def examine_pairs(stage: Stage, pairs: Artifact, gold: Artifact, *, key: str, mo
 
 def count_passes(stage: Stage, samples: Artifact, gold: Artifact, *, key: str, mode: Mode) -> None:
     """Count the correct samples of every test question, for pass@k: `passes.jsonl`."""
-    rule = _rule(key, mode)
-    known = {row["id"]: str(row["gold"]) for row in gold.rows("test.jsonl")}
+    grader, known = Grader.for_key(key, mode), gold_answers(gold, "test")
     rows = []
     for row in samples.rows():
         given = SampledAnswers.from_row(row)
-        flags = [rule.agree(rule.extract(text), known[given.id]) is True for text in given.responses]
+        flags = [grader.correct(text, known[given.id]) is True for text in given.responses]
         rows.append({"id": given.id, "samples": len(flags), "correct": sum(flags), "flags": flags})
     stage.write_rows(rows, "passes.jsonl")
