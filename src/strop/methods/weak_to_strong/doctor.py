@@ -20,10 +20,11 @@ from strop.methods.weak_to_strong.agreement import OLYMPICARENA, AnswerRule
 from strop.methods.weak_to_strong.config import WeakToStrongConfig
 from strop.methods.weak_to_strong.data import QuestionsAndGold
 from strop.methods.weak_to_strong.demonstrations import Demonstration, question_of
+from strop.methods.weak_to_strong.grading import Grader
 from strop.methods.weak_to_strong.plan import preflight
 from strop.methods.weak_to_strong.problems import draw_problems
 from strop.methods.weak_to_strong.prompts import clean_response, demonstration_block
-from strop.methods.weak_to_strong.stages import _open, _prompt, grade_row
+from strop.methods.weak_to_strong.stages import _open, _prompt
 from strop.models.opening import model_folder
 from strop.models.protocol import Call, CallFailure, Sampling
 from strop.models.spec import ModelSpec
@@ -97,14 +98,14 @@ def _gold(config: WeakToStrongConfig, split: str, known: QuestionsAndGold) -> It
         )
     if not gold:
         return
-    rule = AnswerRule.for_key(config.key, config.mode)
-    # Graded as the run grades; where no solution states an answer, gold is at least compared with itself.
-    graded = [grade_row(Answer(one.id, "", one.solution), one.answer, rule) for one in stating]
+    grader = Grader.for_key(config.key, config.mode)
+    graded = [grader.row(Answer(one.id, "", one.solution), one.answer) for one in stating]
     if graded:
         yield _shared(f"{split}: answer key", sum(bool(row["pred"]) for row in graded), len(graded), _key_text(config))
         right = sum(row["correct"] is True for row in graded)
     else:
-        right = sum(rule.agree(one.answer, one.answer) is True for one in gold)
+        # No solution states an answer: gold is at least compared with itself.
+        right = sum(grader.same(one.answer, one.answer) is True for one in gold)
     yield _shared(f"{split}: gold grades as correct", right, len(graded) or len(gold), f"mode {config.mode}")
 
 

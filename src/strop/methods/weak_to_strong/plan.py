@@ -7,16 +7,24 @@ recipe's order. The recorder calls no model and loads no weights: it counts what
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil, floor
 from pathlib import Path
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, Self, cast
 
 import yaml
 
 from strop.errors import UserError
 from strop.methods.weak_to_strong.config import FilesData, Machine, StageTwo, WeakToStrongConfig
+from strop.methods.weak_to_strong.lengths import (
+    CHARACTERS_PER_TOKEN,
+    NOTHING,
+    Lengths,
+    Range,
+    fast_tokenizer,
+    weights_folder,
+)
 from strop.methods.weak_to_strong.problems import Problems, draw_problems
 from strop.methods.weak_to_strong.recipe import _Seed
 from strop.methods.weak_to_strong.stages import (
@@ -33,7 +41,6 @@ from strop.methods.weak_to_strong.stages import (
     select,
     shuffle_answers,
 )
-from strop.models.builtin import builtin_source
 from strop.models.protocol import Call, Sampling
 from strop.models.spec import ModelSpec
 from strop.models.weights import folder_revision
@@ -43,41 +50,7 @@ from strop.runs.store import run_id
 from strop.runs.workspace import store_path
 from strop.training.settings import TrainingSettings
 
-CHARACTERS_PER_TOKEN = (2, 6)
-"""Fewest and most characters of a token, on average over a prompt, for tokenizers that cannot be asked."""
 PAIRS_PER_QUESTION = {"gsm8k": 1, "math": 3}
-
-
-class Range(NamedTuple):
-    """A number that is known (both ends alike), or the bounds of one that depends on what models answer."""
-
-    low: int
-    high: int
-
-    def __str__(self) -> str:
-        return f"{self.low:,}" if self.low == self.high else f"{self.low:,} to {self.high:,}"
-
-    def plus(self, other: Range) -> Range:
-        """Return the bounds of the sum."""
-        return Range(self.low + other.low, self.high + other.high)
-
-    def times(self, factor: int) -> Range:
-        """Return the bounds of a multiple."""
-        return Range(self.low * factor, self.high * factor)
-
-    @classmethod
-    def exactly(cls, number: int) -> Self:
-        """Return a known number."""
-        return cls(number, number)
-
-    @classmethod
-    def total(cls, ranges: Iterable[Range]) -> Range:
-        """Return the bounds of a sum."""
-        found = list(ranges)
-        return Range(sum(one.low for one in found), sum(one.high for one in found))
-
-
-NOTHING = Range(0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +202,7 @@ class _Recorder:
         for split in ("train_2", "test"):
             if not getattr(self.problems, split)[0]:
                 raise UserError(f"there is no question in data.{split}")
-        self.lengths = _Lengths()
+        self.lengths = Lengths()
         self.estimates: dict[Callable[..., None], Callable[..., _Planned | None]] = {
             answer: self._answer,
             evaluate: self._evaluate,
@@ -384,50 +357,6 @@ def training_steps(settings: TrainingSettings, rows: Range) -> Range:
     least = max(1, rows.low - floor(rows.low * settings.too_long_ceiling))
     low, high = (ceil(settings.epochs * ceil(count / settings.batch_size)) for count in (least, rows.high))
     return Range(low, max(low, high))
-
-
-class _Lengths:
-    """Counts the tokens of texts: exactly by the model's own tokenizer, else in bounds made of characters."""
-
-    def __init__(self) -> None:
-        self._tokenizers: dict[str, Any] = {}
-        self._known: dict[tuple[str, str], Range] = {}
-
-    def total(self, spec: ModelSpec, texts: Sequence[str]) -> Range:
-        new = [text for text in texts if (spec.model, text) not in self._known]
-        for text, length in zip(new, self._measure(spec, new), strict=True):
-            self._known[spec.model, text] = length
-        return Range.total(self._known[spec.model, text] for text in texts)
-
-    def _measure(self, spec: ModelSpec, texts: Sequence[str]) -> Iterator[Range]:
-        if spec.model not in self._tokenizers:
-            self._tokenizers[spec.model] = fast_tokenizer(spec)
-        tokenizer = self._tokenizers[spec.model]
-        if tokenizer is not None:
-            yield from (Range.exactly(len(encoded.ids)) for encoded in tokenizer.encode_batch(list(texts)))
-        else:
-            fewest, most = CHARACTERS_PER_TOKEN
-            yield from (Range(ceil(len(text) / most), ceil(len(text) / fewest)) for text in texts)
-
-
-def weights_folder(spec: ModelSpec) -> Path | None:
-    """Return where the files of a model are, or None where finding that out would cost a download or a conversion."""
-    if spec.kind == "local":
-        return Path(spec.target)
-    source = builtin_source(spec.target) if spec.kind == "builtin" else None
-    return source if source is not None and source.is_dir() else None
-
-
-def fast_tokenizer(spec: ModelSpec) -> Any | None:
-    """Return the tokenizer beside the weights, loaded without transformers; None where it would not count alike."""
-    folder = weights_folder(spec)
-    if folder is None or spec.chat == "on" or not (folder / "tokenizer.json").is_file():
-        return None
-    try:
-        from tokenizers import Tokenizer
-    except ModuleNotFoundError:
-        return None
-    return Tokenizer.from_file(str(folder / "tokenizer.json"))
 
 
 def call_revisions(spec: ModelSpec, machine: Machine) -> list[str]:
