@@ -7,6 +7,7 @@ answer that could not be graded is left out of a comparison, counted, and never 
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -245,11 +246,18 @@ def bootstrap_lift(chosen: Outcomes, offered: Outcomes, bootstrap: Any) -> dict[
     for _ in range(settings.resamples):
         rows = generator.integers(seeds, size=seeds)[:, None]
         columns = generator.integers(items, size=(seeds, items))
-        draws.append(np.nanmean(chosen[rows, columns]) - np.nanmean(offered[rows, columns]))
+        draws.append(_known_mean(chosen[rows, columns]) - _known_mean(offered[rows, columns]))
     tail = (1 - settings.confidence) / 2
-    low, high = np.quantile(draws, [tail, 1 - tail])
+    # A resample may hold no selected label at all: it says nothing about their precision.
+    told = [draw for draw in draws if np.isfinite(draw)]
+    low, high = np.quantile(told, [tail, 1 - tail])
     value = float(np.nanmean(chosen) - np.nanmean(offered))
     return {"value": value, "low": float(low), "high": float(high), "n": int(np.isfinite(chosen).sum())}
+
+
+def _known_mean(outcomes: Outcomes) -> float:
+    known = outcomes[np.isfinite(outcomes)]
+    return float(known.mean()) if known.size else math.nan
 
 
 def _pairs(experiments: list[Experiment], bootstrap: _Bootstrap) -> dict[str, Any] | None:
