@@ -213,17 +213,17 @@ def _judge(interval: Interval, order: str) -> str:
 
 def _iteration(experiments: list[Experiment], index: int, bootstrap: _Bootstrap) -> dict[str, Any]:
     labels = [one.iterations[index].labels for one in experiments]
+    decisions = [row["kept"] for one in experiments for row in one.iterations[index].selection.rows("decisions.jsonl")]
+    counts = {"number": index + 1, "offered": len(decisions), "kept": sum(decisions)}
     kept = [[row["kept"] for row in artifact.rows("labels.jsonl")] for artifact in labels]
     weak = _outcomes(labels, "labels.jsonl", "weak_correct")
     icl = _outcomes(labels, "labels.jsonl", "icl_correct")
-    if not weak.size:
-        return {"number": index + 1, "offered": 0, "kept": sum(map(sum, kept))}
     chosen = np.where(np.array(kept), weak, np.nan)
+    if not np.isfinite(chosen).any() or not np.isfinite(icl).any():
+        return counts
     lift = bootstrap_lift(chosen, weak, bootstrap)
     return {
-        "number": index + 1,
-        "offered": int(weak.size),
-        "kept": sum(map(sum, kept)),
+        **counts,
         "weak": bootstrap.mean(weak),
         "icl": bootstrap.mean(icl),
         "precision": bootstrap.mean(chosen),
@@ -237,16 +237,18 @@ def _iteration(experiments: list[Experiment], index: int, bootstrap: _Bootstrap)
 def bootstrap_lift(chosen: Outcomes, offered: Outcomes, bootstrap: Any) -> dict[str, Any]:
     """Return how much selection raises label precision over all offered labels, with an interval.
 
-    Seeds are resampled, and questions within each drawn seed; the selected labels are part of the offered ones, so both
-    are drawn together.
+    Seeds and questions are resampled as for every other number; the selected labels are part of the offered ones, so
+    both are drawn together. A draw without a selected label says nothing about their precision and is left out.
     """
     generator, settings = bootstrap.generator(), bootstrap.settings
     seeds, items = offered.shape
     draws = []
     for _ in range(settings.resamples):
         rows = generator.integers(seeds, size=seeds)[:, None]
-        columns = generator.integers(items, size=(seeds, items))
-        draws.append(_known_mean(chosen[rows, columns]) - _known_mean(offered[rows, columns]))
+        columns = generator.integers(items, size=(1 if bootstrap.same_items else seeds, items))
+        precision, base = _mean(chosen[rows, columns]), _mean(offered[rows, columns])
+        if precision is not None and base is not None:
+            draws.append(precision - base)
     tail = (1 - settings.confidence) / 2
     # A resample may hold no selected label at all: it says nothing about their precision.
     told = [draw for draw in draws if np.isfinite(draw)]
@@ -273,14 +275,19 @@ def _pairs(experiments: list[Experiment], bootstrap: _Bootstrap) -> dict[str, An
 
 
 def _pass_at(experiments: list[Experiment], ks: tuple[int, ...]) -> list[dict[str, Any]]:
-    passes = [one.passes.rows("passes.jsonl") for one in experiments if one.passes is not None]
-    rows = [row for seed in passes for row in seed]
-    if not rows:
+    rows = [row for one in experiments if one.passes is not None for row in one.passes.rows("passes.jsonl")]
+    # A question with a sample that was not graded has no known number of correct ones.
+    flags = [row["flags"] for row in rows if None not in row["flags"]]
+    if not flags:
         return []
-    counts = [row["correct"] for row in rows]
-    samples = rows[0]["samples"]
-    flags = [row["flags"] for row in rows]
+    correct, samples, left_out = [sum(row) for row in flags], len(flags[0]), len(rows) - len(flags)
     return [
-        {"k": k, "unbiased": pass_at_k(counts, samples, k), "any_of_first": any_of_k(flags, k), "n": len(rows)}
+        {
+            "k": k,
+            "unbiased": pass_at_k(correct, samples, k),
+            "any_of_first": any_of_k(flags, k),
+            "n": len(flags),
+            "not_graded": left_out,
+        }
         for k in ks
     ]

@@ -7,6 +7,7 @@ training set is only ever handed the first. The exceptions carry `gold` among th
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from random import Random
@@ -33,6 +34,7 @@ from strop.methods.weak_to_strong.demonstrations import (
     random_demonstrations,
 )
 from strop.methods.weak_to_strong.grading import Grader, gold_answers
+from strop.methods.weak_to_strong.joining import join_by_id
 from strop.methods.weak_to_strong.problems import draw_problems
 from strop.methods.weak_to_strong.prompts import clean_response, demonstration_block, zero_shot_prompt
 from strop.methods.weak_to_strong.selection import AnswerPair
@@ -40,7 +42,7 @@ from strop.models.asking import ask
 from strop.models.opening import model_folder, open_model
 from strop.models.protocol import Sampling, TextModel
 from strop.models.spec import ModelSpec, parse_model
-from strop.records import Answer, Identifier, Question, SampledAnswers, SupervisedExample, read_table
+from strop.records import Answer, Identifier, Question, SampledAnswers, SupervisedExample, align, read_table
 from strop.runs import Artifact, Stage, stream
 from strop.training.job import TrainingJob
 from strop.training.launching import train
@@ -159,7 +161,9 @@ def choose_demonstrations(
 def correct_ids(answers: list[Answer], gold: Artifact, *, key: str, mode: Mode) -> set[Identifier]:
     """Return the ids of the answers that equal gold."""
     grader, known = Grader.for_key(key, mode), gold_answers(gold, "train_2")
-    return {given.id for given in answers if grader.correct(given.response, known[given.id])}
+    return {
+        given.id for given in answers if given.id in known and grader.correct(given.response, known[given.id]) is True
+    }
 
 
 def fine_tune(
@@ -225,18 +229,25 @@ def shuffle_answers(stage: Stage, answers: Artifact, *, seed: int) -> None:
     stage.write_rows({**row, "response": text} for row, text in zip(rows, responses, strict=True))
 
 
+def _answers(artifact: Artifact) -> Iterator[Answer]:
+    return (Answer.from_row(row) for row in artifact.rows())
+
+
+def _names(left: Artifact, right: Artifact) -> tuple[str, str]:
+    return left.name, right.name
+
+
 def select(stage: Stage, weak: Artifact, icl: Artifact, *, settings: StageOne, key: str, mode: Mode, seed: int) -> None:
     """Stage I selection: write `weak.jsonl`, `icl.jsonl`, `hybrid.jsonl` and the `decisions`."""
     pairs = [
-        AnswerPair(Answer.from_row(left), Answer.from_row(right))
-        for left, right in zip(weak.rows(), icl.rows(), strict=True)
+        AnswerPair(left, right) for left, right in join_by_id(_answers(weak), _answers(icl), names=_names(weak, icl))
     ]
     top_up = TopUp(settings.top_up, stream(seed, "top-up")) if settings.top_up else None
     selection = stage_one(pairs, AnswerRule.for_key(key, mode), allow_empty=settings.allow_empty, top_up=top_up)
     if not selection.weak:
         raise UserError(
             "the weak and the in-context answers agree on no question",
-            value=dict(selection.decisions),
+            value={str(decision): count for decision, count in selection.decisions.items()},
             fix="look at both answer stages, at 'key' and at 'demonstrations'",
         )
     for name, examples in (("weak", selection.weak), ("icl", selection.icl), ("hybrid", selection.hybrid)):
@@ -248,10 +259,8 @@ def select(stage: Stage, weak: Artifact, icl: Artifact, *, settings: StageOne, k
 
 def pair(stage: Stage, samples: Artifact, weak: Artifact, *, settings: StageTwo, key: str, mode: Mode) -> None:
     """Stage II pairs: the original weak model's chains against the samples of the Stage I model."""
-    questions = (
-        (Answer.from_row(left), SampledAnswers.from_row(right))
-        for left, right in zip(weak.rows(), samples.rows(), strict=True)
-    )
+    sampled = (SampledAnswers.from_row(row) for row in samples.rows())
+    questions = join_by_id(_answers(weak), sampled, names=_names(weak, samples))
     roles: Counter[Role] = Counter()
     thresholds = Thresholds(_exact(settings.keep), _exact(settings.reject_weak))
     random = Random(settings.seed)
@@ -311,7 +320,7 @@ def examine_labels(
     grader, known = Grader.for_key(key, mode), gold_answers(gold, "train_2")
     kept = {row["id"]: row["kept"] for row in selection.rows("decisions.jsonl")}
     rows = []
-    for left, right in zip(weak.rows(), icl.rows(), strict=True):
+    for left, right in align(weak.rows(), icl.rows(), names=_names(weak, icl)):
         identifier, weak_text, icl_text = left["id"], left["response"], right["response"]
         if identifier in known:
             rows.append(
@@ -345,11 +354,10 @@ def examine_pairs(stage: Stage, pairs: Artifact, gold: Artifact, *, key: str, mo
 
 
 def count_passes(stage: Stage, samples: Artifact, gold: Artifact, *, key: str, mode: Mode) -> None:
-    """Count the correct samples of every test question, for pass@k: `passes.jsonl`."""
+    """Grade the samples of every test question, for pass@k: `passes.jsonl`; a flag is null where it is not graded."""
     grader, known = Grader.for_key(key, mode), gold_answers(gold, "test")
     rows = []
     for row in samples.rows():
         given = SampledAnswers.from_row(row)
-        flags = [grader.correct(text, known[given.id]) is True for text in given.responses]
-        rows.append({"id": given.id, "samples": len(flags), "correct": sum(flags), "flags": flags})
+        rows.append({"id": given.id, "flags": [grader.correct(text, known[given.id]) for text in given.responses]})
     stage.write_rows(rows, "passes.jsonl")
