@@ -238,7 +238,7 @@ def bootstrap_lift(chosen: Outcomes, offered: Outcomes, bootstrap: Any) -> dict[
     """Return how much selection raises label precision over all offered labels, with an interval.
 
     Seeds and questions are resampled as for every other number; the selected labels are part of the offered ones, so
-    both are drawn together. A draw without a selected label says nothing about their precision and is left out.
+    both are drawn together.
     """
     generator, settings = bootstrap.generator(), bootstrap.settings
     seeds, items = offered.shape
@@ -246,9 +246,7 @@ def bootstrap_lift(chosen: Outcomes, offered: Outcomes, bootstrap: Any) -> dict[
     for _ in range(settings.resamples):
         rows = generator.integers(seeds, size=seeds)[:, None]
         columns = generator.integers(items, size=(1 if bootstrap.same_items else seeds, items))
-        precision, base = _mean(chosen[rows, columns]), _mean(offered[rows, columns])
-        if precision is not None and base is not None:
-            draws.append(precision - base)
+        draws.append(_known_mean(chosen[rows, columns]) - _known_mean(offered[rows, columns]))
     tail = (1 - settings.confidence) / 2
     # A resample may hold no selected label at all: it says nothing about their precision.
     told = [draw for draw in draws if np.isfinite(draw)]
