@@ -139,7 +139,8 @@ def test_a_changed_setting_runs_what_depends_on_it(executions: Executions) -> No
     assert before.keys() == after.keys()
     changed = {path.partition("/")[0].partition("-")[2] for path in before if before[path] != after[path]}
     assert again == {"pairs", "dpo", "test-dpo", "results"}
-    assert changed == {"seed1-dpo", "seed1-test-dpo", "results"}
+    # Other answers may come to the same accuracies.
+    assert changed - {"results"} == {"seed1-dpo", "seed1-test-dpo"}
     assert executions.calls[2] == executions.calls[1] + 20
 
 
