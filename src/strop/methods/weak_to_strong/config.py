@@ -83,26 +83,32 @@ class Demonstrations(Config):
         return self
 
 
-class StageOne(Config):
-    """Stage I: learn from the answers on which both models agree."""
+class SelectionSettings(Config):
+    """What Stage I keeps."""
 
-    iterations: int = Field(2, ge=1)
-    """Rounds of selection; each trains anew from the strong base model."""
-    train: TrainingSettings
-    """Fine-tuning of the strong model, the same for all of its supervised arms."""
     top_up: int | None = Field(None, ge=1)
     """Fill a smaller selection up to this many questions with disagreeing ones (published MATH sets); null does not."""
     allow_empty: bool = False
     """Also keep questions without a final answer on either side, as three published files do."""
 
 
-class StageTwo(Config):
-    """Stage II: contrast the weak model's chains with votes of the Stage I model."""
+class StageOne(SelectionSettings):
+    """Stage I: learn from the answers on which both models agree."""
 
-    samples: int = Field(10, ge=2)
-    """Sampled answers per question."""
-    temperature: float = Field(1.0, gt=0)
-    """Sampling temperature."""
+    iterations: int = Field(2, ge=1)
+    """Rounds of selection; each trains anew from the strong base model."""
+    train: TrainingSettings
+    """Fine-tuning of the strong model, the same for all of its supervised arms."""
+
+    @property
+    def selection(self) -> SelectionSettings:
+        """What the selection alone depends on."""
+        return SelectionSettings(top_up=self.top_up, allow_empty=self.allow_empty)
+
+
+class PairSettings(Config):
+    """How Stage II makes pairs of votes and weak chains."""
+
     keep: float = Field(0.6, gt=0, le=1)
     """Least share of the vote for a question to be used."""
     reject_weak: float = Field(0.8, gt=0, le=1)
@@ -111,6 +117,15 @@ class StageTwo(Config):
     """One pair a question, or up to three."""
     seed: int = 42
     """Seed of the random choice among samples; 42 is the published stream."""
+
+
+class StageTwo(PairSettings):
+    """Stage II: contrast the weak model's chains with votes of the Stage I model."""
+
+    samples: int = Field(10, ge=2)
+    """Sampled answers per question."""
+    temperature: float = Field(1.0, gt=0)
+    """Sampling temperature."""
     train: dict[str, PreferenceSettings]
     """Preference optimisations to run from the Stage I model, by name; the first is the final model."""
 
@@ -119,6 +134,11 @@ class StageTwo(Config):
         if not self.train:
             raise ValueError("'train' needs at least one preference optimisation")
         return self
+
+    @property
+    def pairing(self) -> PairSettings:
+        """What the pairs alone depend on, given the samples."""
+        return PairSettings(keep=self.keep, reject_weak=self.reject_weak, pairs=self.pairs, seed=self.seed)
 
 
 class Evaluation(Config):

@@ -16,7 +16,7 @@ from typing import Any, Self, cast
 import yaml
 
 from strop.errors import UserError
-from strop.methods.weak_to_strong.config import FilesData, Machine, StageTwo, WeakToStrongConfig
+from strop.methods.weak_to_strong.config import FilesData, Machine, PairSettings, WeakToStrongConfig
 from strop.methods.weak_to_strong.lengths import (
     CHARACTERS_PER_TOKEN,
     NOTHING,
@@ -329,7 +329,7 @@ class _Recorder:
     def _shuffle(self, answers: Artifact, *, name: str, **_: Any) -> _Planned:
         return _artifact(name, answers.tables if isinstance(answers, _Planned) else {})
 
-    def _pair(self, *_: Any, settings: StageTwo, name: str, **__: Any) -> _Planned:
+    def _pair(self, *_: Any, settings: PairSettings, name: str, **__: Any) -> _Planned:
         most = len(self.problems.train_2[0]) * PAIRS_PER_QUESTION[settings.pairs]
         return _artifact(name, {"pairs.jsonl": Range(1, most)})
 

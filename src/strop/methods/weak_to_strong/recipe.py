@@ -94,7 +94,13 @@ class _Seed:
         for number in range(1, c.stage_one.iterations + 1):
             name = f"iteration{number}"
             chosen = self.stage(
-                select, left, right, settings=c.stage_one, **self.grading, seed=self.seed, name=f"{name}-selection"
+                select,
+                left,
+                right,
+                settings=c.stage_one.selection,
+                **self.grading,
+                seed=self.seed,
+                name=f"{name}-selection",
             )
             labels = self.stage(examine_labels, left, right, chosen, gold, **self.grading, name=f"{name}-labels")
             models = {
@@ -121,7 +127,7 @@ class _Seed:
         settings = self.config.stage_two
         assert settings is not None
         samples = self.sample(plus, questions, split="train_2", samples=settings.samples, name="samples")
-        pairs = self.stage(pair, samples, weak_answers, settings=settings, **self.grading, name="pairs")
+        pairs = self.stage(pair, samples, weak_answers, settings=settings.pairing, **self.grading, name="pairs")
         for name, training in settings.train.items():
             pro = self.stage(
                 prefer,

@@ -22,8 +22,8 @@ from strop.methods.weak_to_strong.config import (
     Demonstrations,
     FilesData,
     Machine,
-    StageOne,
-    StageTwo,
+    PairSettings,
+    SelectionSettings,
     StoriesData,
 )
 from strop.methods.weak_to_strong.contrast import Role, Thresholds
@@ -237,7 +237,9 @@ def _names(left: Artifact, right: Artifact) -> tuple[str, str]:
     return left.name, right.name
 
 
-def select(stage: Stage, weak: Artifact, icl: Artifact, *, settings: StageOne, key: str, mode: Mode, seed: int) -> None:
+def select(
+    stage: Stage, weak: Artifact, icl: Artifact, *, settings: SelectionSettings, key: str, mode: Mode, seed: int
+) -> None:
     """Stage I selection: write `weak.jsonl`, `icl.jsonl`, `hybrid.jsonl` and the `decisions`."""
     pairs = [
         AnswerPair(left, right) for left, right in join_by_id(_answers(weak), _answers(icl), names=_names(weak, icl))
@@ -257,7 +259,7 @@ def select(stage: Stage, weak: Artifact, icl: Artifact, *, settings: StageOne, k
     stage.note(decisions={str(decision): count for decision, count in selection.decisions.items()})
 
 
-def pair(stage: Stage, samples: Artifact, weak: Artifact, *, settings: StageTwo, key: str, mode: Mode) -> None:
+def pair(stage: Stage, samples: Artifact, weak: Artifact, *, settings: PairSettings, key: str, mode: Mode) -> None:
     """Stage II pairs: the original weak model's chains against the samples of the Stage I model."""
     sampled = (SampledAnswers.from_row(row) for row in samples.rows())
     questions = join_by_id(_answers(weak), sampled, names=_names(weak, samples))
