@@ -1,6 +1,6 @@
 """A run that is killed again and again must end with the bytes of one that is left alone, and pay for no call twice.
 
-    python benchmarks/kill_and_continue.py --kills 25 --seed 0 --recipe weak_to_strong/demo --set data.test=100
+    python scripts/kill_and_continue.py --kills 25 --seed 0 --recipe weak_to_strong/demo --set data.test=100
 
 The recipe runs unbroken in one workspace. In another, the same command is started again and again and killed (SIGKILL
 to its whole process group) at random moments spread over the run, then left to end. The exit code is 1 on a difference.
