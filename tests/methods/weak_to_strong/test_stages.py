@@ -300,3 +300,15 @@ class TestExaminations:
         assert [row["id"] for row in mixed] == [row["id"] for row in given_rows]
         assert sorted(row["response"] for row in mixed) == sorted(row["response"] for row in given_rows)
         assert [row["response"] for row in mixed] != [row["response"] for row in given_rows]
+
+
+def test_test_questions_without_gold_are_named(run: Run, tmp_path: Path) -> None:
+    """OlympicArena's public test rows state no answer: nothing could be graded on them."""
+    row = {"prompt": "p\n\nproblem:\nq", "subject": "Math", "language": "EN", "answer_type": "NV"}
+    path = tmp_path / "test.jsonl"
+    path.write_text(
+        json.dumps({"id": "Math_1", **row, "answer": ["4"]}) + "\n" + json.dumps({"id": "Math_2", **row}) + "\n"
+    )
+    data = FilesData(kind="files", format="olympicarena", train_2=path, test=path)
+    with pytest.raises(UserError, match=r"1 test questions have no gold answer: got \['Math_2'\]"):
+        run.stage(stages.draw_gold, data, seed=0, name="gold")

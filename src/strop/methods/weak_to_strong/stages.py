@@ -69,6 +69,14 @@ def draw_questions(stage: Stage, data: Data, *, seed: int) -> None:
 def draw_gold(stage: Stage, data: Data, *, seed: int) -> None:
     """Write what is known of each split: `SPLIT.jsonl` (id, gold) and `SPLIT_solutions.jsonl` (training rows)."""
     problems = draw_problems(data, seed=seed)
+    missing = {question.id for question in problems.test[0]} - {known.id for known in problems.test[1]}
+    if missing:
+        raise UserError(
+            f"{len(missing)} test questions have no gold answer",
+            value=sorted(missing, key=str)[:5],
+            why="every arm is graded on all of them",
+            fix="give a file with answers as 'data.test'",
+        )
     for split, (questions, gold) in (
         ("train_1", problems.train_1),
         ("train_2", problems.train_2),
