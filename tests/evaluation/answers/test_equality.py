@@ -276,9 +276,9 @@ def test_works_in_any_thread() -> None:
 
 
 def test_a_worker_that_hangs_or_dies_is_replaced() -> None:
-    comparer = SymbolicComparer(deadline_s=0.5)
+    comparer = SymbolicComparer(deadline_s=3.0)
     try:
-        assert comparer.compare("expression", "9^{9^{9^9}}", "5") == Verdict(None, "not decided within 0.5 s")
+        assert comparer.compare("expression", "9^{9^{9^9}}", "5") == Verdict(None, "not decided within 3 s")
         assert comparer.compare("expression", "x+x", "2x") == Verdict(True)
         assert comparer._worker is not None
         comparer._worker.kill()
