@@ -5,11 +5,18 @@ Run: ``make bench``. A benchmark is a script here that prints its figures; modul
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+QUIET = {
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
+"""The figures are what people came for, not the bars of the libraries."""
 
 
 def scripts() -> list[Path]:
@@ -23,7 +30,7 @@ def main() -> int:
     failed = []
     for script in scripts():
         print(f"== {script.stem}", flush=True)
-        if subprocess.run([sys.executable, str(script)], check=False).returncode:
+        if subprocess.run([sys.executable, str(script)], check=False, env=os.environ | QUIET).returncode:
             failed.append(script.stem)
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
