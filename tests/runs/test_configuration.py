@@ -242,7 +242,9 @@ def test_a_secret_in_a_flag_is_refused_too(recipe: Path) -> None:
 
 @pytest.mark.parametrize("harmless", ["builtin:task-specific-model", "hf:risk-averse/sk-8", "x:max_token"])
 def test_names_that_only_look_a_little_like_secrets_pass(recipe: Path, harmless: str) -> None:
-    load_recipe(recipe, sets=[f"weak={harmless}", "max_tokens=5"], recipes=RECIPES)
+    loaded = load_recipe(recipe, sets=[f"weak={harmless}", "max_tokens=5"], recipes=RECIPES)
+    weak = loaded.config.model_dump()["weak"]
+    assert f"{weak['kind']}:{weak['name']}" == harmless
 
 
 def test_an_unknown_recipe(tmp_path: Path) -> None:

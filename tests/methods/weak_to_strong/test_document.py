@@ -75,8 +75,14 @@ def results() -> dict[str, Any]:
                 "recall": 0.9,
             }
         ],
-        "pairs": {"graded": 12, "chosen_correct": 0.9, "rejected_correct": None},
-        "pass_at": [{"k": 10, "unbiased": 0.7, "any_of_first": 0.7, "n": 200, "not_graded": 0}],
+        "pairs": {
+            "graded": 12,
+            "chosen_correct": {"value": 0.9, "low": 0.7, "high": 1.0, "n": 12},
+            "rejected_correct": {"value": None, "low": None, "high": None, "n": 0},
+        },
+        "pass_at": [
+            {"k": 10, "unbiased": 0.7, "low": 0.6, "high": 0.8, "any_of_first": 0.7, "n": 200, "not_graded": 0}
+        ],
     }
 
 

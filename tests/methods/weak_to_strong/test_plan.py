@@ -17,7 +17,7 @@ from strop.methods import RECIPES
 from strop.methods.weak_to_strong.config import WeakToStrongConfig
 from strop.methods.weak_to_strong.lengths import Range
 from strop.methods.weak_to_strong.plan import Plan, PlannedStage, plan, training_steps
-from strop.methods.weak_to_strong.recipe import _Seed
+from strop.methods.weak_to_strong.recipe import SeedRun
 from strop.runs import CallStore, Run
 from strop.runs.configuration import load_recipe
 from strop.runs.history import StageHistory, read_history
@@ -55,7 +55,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     assert list(workspace.iterdir()) == []
     folder = workspace / "minimal"
     with Run.open(folder, config=config, origins={}, seed=0, workspace=workspace, quiet=True) as run:
-        _Seed(config, run, 1).experiment()
+        SeedRun(config, run, 1).experiment()
     history = {stage.stage.partition("-seed1-")[2]: stage for stage in read_history(folder).stages}
     return Finished(workspace, before, history)
 

@@ -281,7 +281,9 @@ class TestSummarise:
         assert (row["offered"], row["kept"], row["recall"]) == (4, 2, 1.0)
         assert (row["weak"]["value"], row["icl"]["value"], row["precision"]["value"]) == (0.5, 1.0, 1.0)
         assert row["lift"]["value"] == 0.5
-        assert told["pairs"] == {"graded": 1, "chosen_correct": 1.0, "rejected_correct": None}
+        assert told["pairs"]["graded"] == 1
+        assert told["pairs"]["chosen_correct"] == {"value": 1.0, "low": 1.0, "high": 1.0, "n": 1}
+        assert told["pairs"]["rejected_correct"] == {"value": None, "low": None, "high": None, "n": 0}
         assert told["pass_at"] == []
 
     def test_the_most_frequent_answer_is_each_seeds_own(self, run: Run, make: Make) -> None:
@@ -334,6 +336,8 @@ class TestSummarise:
         one, two = summary(run, experiment(make, arms=ARMS, passes=passes))["pass_at"]
         assert (one["k"], two["k"], one["n"], one["not_graded"]) == (1, 2, 3, 0)
         assert (one["unbiased"], two["unbiased"]) == (pytest.approx(4 / 9), pytest.approx(5 / 9))
+        assert 0 <= one["low"] <= one["unbiased"] <= one["high"] <= 1
+        assert one["low"] < one["high"], "three questions cannot pin pass@1 down"
         assert (one["any_of_first"], two["any_of_first"]) == (pytest.approx(1 / 3), pytest.approx(2 / 3))
 
     def test_questions_with_a_sample_that_was_not_graded_are_left_out_of_pass_at_k(self, run: Run, make: Make) -> None:

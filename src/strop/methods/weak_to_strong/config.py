@@ -30,7 +30,7 @@ class StoriesData(Config):
     test: int = Field(1000, ge=1)
     """Stories that every arm is tested on."""
     population: Literal["development", "evaluation"] = "evaluation"
-    """Which of two disjoint streams of stories to draw from: settings are chosen on `development` only."""
+    """Which of two independent streams to draw from: settings are chosen on `development` stories only."""
 
 
 class FilesData(Config):

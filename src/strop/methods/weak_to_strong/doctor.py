@@ -21,10 +21,10 @@ from strop.methods.weak_to_strong.config import WeakToStrongConfig
 from strop.methods.weak_to_strong.data import QuestionsAndGold
 from strop.methods.weak_to_strong.demonstrations import Demonstration, question_of
 from strop.methods.weak_to_strong.grading import Grader
-from strop.methods.weak_to_strong.plan import preflight
+from strop.methods.weak_to_strong.preflight import preflight
 from strop.methods.weak_to_strong.problems import draw_problems
 from strop.methods.weak_to_strong.prompts import clean_response, demonstration_block
-from strop.methods.weak_to_strong.stages import _open, _prompt
+from strop.methods.weak_to_strong.stages import open_for, prompt_of
 from strop.models.opening import model_folder
 from strop.models.protocol import Call, CallFailure, Sampling
 from strop.models.spec import ModelSpec
@@ -135,10 +135,10 @@ def _solved(config: WeakToStrongConfig, known: QuestionsAndGold) -> list[_Solved
     solutions = {one.id: one.solution for one in gold if one.solution.strip()}
     if solutions:
         some = [question for question in questions if question.id in solutions][:SAMPLE]
-        return [_Solved(one.id, _prompt(one, config.data), solutions[one.id]) for one in some]
+        return [_Solved(one.id, prompt_of(one, config.data), solutions[one.id]) for one in some]
     given = STAND_INS if config.key == OLYMPICARENA else tuple(f"{parse_key(config.key).text} {n}" for n in (0, 1))
     return [
-        _Solved(one.id, _prompt(one, config.data), given[number % 2]) for number, one in enumerate(questions[:SAMPLE])
+        _Solved(one.id, prompt_of(one, config.data), given[number % 2]) for number, one in enumerate(questions[:SAMPLE])
     ]
 
 
@@ -187,7 +187,7 @@ def _replies(config: WeakToStrongConfig, spec: ModelSpec, solved: Sequence[_Solv
     """Ask a model that is used as it is, and see whether its answers can be read; the calls are not stored."""
     sampling = Sampling(max_tokens=config.decoding.max_tokens, stop=config.decoding.stop)
     name = f"weak: answers of {spec.model}"
-    model = _open(spec, config.machine)
+    model = open_for(spec, config.machine)
     try:
         outcomes = [
             outcome for batch in model.complete([Call(one.prompt, sampling) for one in solved]) for _, outcome in batch

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from strop.methods.weak_to_strong.config import WeakToStrongConfig
-from strop.methods.weak_to_strong.results import Experiment
+from strop.methods.weak_to_strong.results import EQUAL_WITHIN, Experiment
 from strop.records.document import (
     Answer,
     Bar,
@@ -88,6 +88,10 @@ def _estimate(row: Row, unit: Unit = "share") -> Estimate:
     return Estimate(row.get("value"), row.get("low"), row.get("high"), row.get("n"), unit)
 
 
+def _passes(row: Row) -> Estimate:
+    return Estimate(row["unbiased"], row["low"], row["high"], row["n"])
+
+
 def _verdicts(told: Row) -> tuple[Verdict, ...]:
     final = told["gap_recovered"].get(told["final"])
     verdicts = []
@@ -159,7 +163,7 @@ def _numbers(told: Row, artifact: str) -> tuple[Number, ...]:
                     )
                 )
     for row in told["pass_at"]:
-        rows.append(number(f"pass_at_{row['k']}", {"value": row["unbiased"], "n": row["n"]}, f"pass@{row['k']}"))
+        rows.append(number(f"pass_at_{row['k']}", {**row, "value": row["unbiased"]}, f"pass@{row['k']}"))
     rows.append(number("most_frequent_answer", told["most_frequent_answer"], "always the most frequent answer"))
     return tuple(rows)
 
@@ -231,6 +235,7 @@ def _tables(told: Row) -> tuple[Table, ...]:
         notes=(
             f"Always giving the most frequent gold answer scores {told['most_frequent_answer']['value']:.1%}.",
             "Gap recovered is (arm - weak floor) / (ceiling - weak floor).",
+            f"'Not below' counts as shown when the interval lies above -{100 * EQUAL_WITHIN:.0f} points (our choice).",
         ),
         emphasised_rows=tuple(index for index, arm in enumerate(told["arms"]) if arm == told["final"]),
     )
@@ -241,13 +246,12 @@ def _tables(told: Row) -> tuple[Table, ...]:
             Table(
                 "Stage II pairs, graded against gold afterwards",
                 ("pairs", "chosen correct", "rejected correct"),
-                ((pairs["graded"], Estimate(pairs["chosen_correct"]), Estimate(pairs["rejected_correct"])),),
+                ((pairs["graded"], _estimate(pairs["chosen_correct"]), _estimate(pairs["rejected_correct"])),),
             )
         )
     if told["pass_at"]:
         rows = tuple(
-            (f"pass@{row['k']}", Estimate(row["unbiased"], n=row["n"]), Estimate(row["any_of_first"], n=row["n"]))
-            for row in told["pass_at"]
+            (f"pass@{row['k']}", _passes(row), Estimate(row["any_of_first"], n=row["n"])) for row in told["pass_at"]
         )
         tables.append(Table("Samples of the Stage I model", ("measure", "unbiased", "as in the paper"), rows))
     return tuple(tables)

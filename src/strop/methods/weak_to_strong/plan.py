@@ -25,18 +25,19 @@ from strop.methods.weak_to_strong.lengths import (
     fast_tokenizer,
     weights_folder,
 )
+from strop.methods.weak_to_strong.preflight import preflight
 from strop.methods.weak_to_strong.problems import Problems, draw_problems
-from strop.methods.weak_to_strong.recipe import _Seed
+from strop.methods.weak_to_strong.recipe import SeedRun
 from strop.methods.weak_to_strong.stages import (
     Model,
     Split,
-    _prompt,
     answer,
     draw_gold,
     evaluate,
     fine_tune,
     pair,
     prefer,
+    prompt_of,
     sample,
     select,
     shuffle_answers,
@@ -148,35 +149,10 @@ def plan(config: WeakToStrongConfig, *, workspace: Path) -> Plan:
     return Plan(stages, one, every, tuple(_notes(config, stages, one, every)))
 
 
-def preflight(config: WeakToStrongConfig) -> None:
-    """Make sure, as far as that is free, that the run can start: models are there, and those to train have weights.
-
-    Raises:
-        UserError: What is missing.
-    """
-    _with_weights(config.strong, "strong")
-    if config.weak.train:
-        _with_weights(config.weak.model, "weak.model")
-    for model in (config.weak.model, config.strong):
-        model.check()
-    accelerate = config.machine.launcher.accelerate_config
-    if accelerate is not None and not accelerate.is_file():
-        raise UserError("no such accelerate configuration", value=str(accelerate), fix="see machine.launcher")
-
-
-def _with_weights(model: ModelSpec, key: str) -> None:
-    if model.kind not in ("local", "builtin", "hf"):
-        raise UserError(
-            f"'{key}' is to be trained, and its weights are not on this machine",
-            value=model.model,
-            fix="give a local folder, hf:ORG/NAME or a builtin",
-        )
-
-
 def _record(config: WeakToStrongConfig, seed: int, store: CallStore | None) -> list[PlannedStage]:
     recorder = _Recorder(config, seed, store)
     # The recipe knows its run by `stage` alone.
-    _Seed(config, cast(Run, recorder), seed).experiment()
+    SeedRun(config, cast(Run, recorder), seed).experiment()
     return recorder.stages
 
 
@@ -227,7 +203,7 @@ class _Recorder:
 
     def prompts(self, split: Split) -> list[str]:
         questions, _ = getattr(self.problems, split)
-        return [_prompt(question, self.config.data) for question in questions]
+        return [prompt_of(question, self.config.data) for question in questions]
 
     def _answer(
         self,

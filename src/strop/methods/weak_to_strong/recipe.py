@@ -12,6 +12,7 @@ from typing import Any
 
 from strop.methods.weak_to_strong.config import WeakToStrongConfig
 from strop.methods.weak_to_strong.document import document
+from strop.methods.weak_to_strong.preflight import preflight
 from strop.methods.weak_to_strong.results import Experiment, Iteration, summarise
 from strop.methods.weak_to_strong.stages import (
     Model,
@@ -37,7 +38,8 @@ from strop.training.settings import TrainingSettings
 
 def weak_to_strong(config: WeakToStrongConfig, run: Run) -> Document:
     """Run the whole method for every seed, then compare the arms and tell what came out."""
-    experiments = [_Seed(config, run, seed).experiment() for seed in config.seeds]
+    preflight(config)
+    experiments = [SeedRun(config, run, seed).experiment() for seed in config.seeds]
     results = run.stage(
         summarise,
         experiments,
@@ -55,7 +57,7 @@ def _final(config: WeakToStrongConfig) -> str:
 
 
 @dataclass(frozen=True)
-class _Seed:
+class SeedRun:
     """One experiment: the method and its comparison arms under one seed."""
 
     config: WeakToStrongConfig
@@ -63,6 +65,7 @@ class _Seed:
     seed: int
 
     def experiment(self) -> Experiment:
+        """Run the method and its comparison arms, and return what the results are computed from."""
         c = self.config
         questions = self.stage(draw_questions, c.data, seed=self.seed, name="questions")
         gold = self.stage(draw_gold, c.data, seed=self.seed, name="gold")
@@ -124,6 +127,7 @@ class _Seed:
     def stage_two(
         self, plus: Artifact, questions: Artifact, weak_answers: Artifact, gold: Artifact, tested: dict[str, Artifact]
     ) -> Artifact:
+        """Run Stage II from the Stage I model, test what it makes, and return its graded pairs."""
         settings = self.config.stage_two
         assert settings is not None
         samples = self.sample(plus, questions, split="train_2", samples=settings.samples, name="samples")
@@ -144,6 +148,7 @@ class _Seed:
     def comparison_arms(
         self, questions: Artifact, gold: Artifact, weak_answers: Artifact, tested: dict[str, Artifact]
     ) -> None:
+        """Train and test what the method is compared with; every arm starts from the strong base."""
         c = self.config
         rows: dict[str, tuple[Artifact, str]] = {}
         if "naive" in c.arms:
@@ -162,6 +167,7 @@ class _Seed:
             tested[arm] = self.test(model, questions, gold, name=arm.replace("_", "-"))
 
     def passes(self, plus: Artifact, questions: Artifact, gold: Artifact) -> Artifact | None:
+        """Sample answers to the test questions and count the correct ones; None where pass@k is left out."""
         if not self.config.evaluation.pass_at:
             return None
         most = max(self.config.evaluation.pass_at)
@@ -170,19 +176,24 @@ class _Seed:
 
     @property
     def grading(self) -> dict[str, Any]:
+        """How final answers are read and compared, for every stage that does."""
         return {"key": self.config.key, "mode": self.config.mode}
 
     @property
     def generation(self) -> dict[str, Any]:
+        """How answers are generated, for every stage that asks a model."""
         return {"decoding": self.config.decoding, "machine": self.config.machine}
 
     def stage(self, function: Callable[..., None], *inputs: Any, name: str, **settings: Any) -> Artifact:
+        """Run a stage under this seed's name."""
         return self.run.stage(function, *inputs, name=f"seed{self.seed}-{name}", **settings)
 
     def answer(self, model: Model, questions: Artifact, *, name: str, **settings: Any) -> Artifact:
+        """Answer the questions of train_2 greedily."""
         return self.stage(answer, model, questions, split="train_2", **self.generation, name=name, **settings)
 
     def sample(self, model: Model, questions: Artifact, *, split: str, samples: int, name: str) -> Artifact:
+        """Answer the questions of a split several times."""
         temperature = self.config.stage_two.temperature if self.config.stage_two else 1.0
         seed = derive_seed(self.seed, "sampling", split)
         return self.stage(
@@ -200,6 +211,7 @@ class _Seed:
     def train(
         self, base: Model, rows: Artifact, file: str, *, name: str, settings: TrainingSettings | None = None
     ) -> Artifact:
+        """Fine-tune a base; with Stage I's settings unless others are given."""
         return self.stage(
             fine_tune,
             base,
@@ -212,6 +224,7 @@ class _Seed:
         )
 
     def test(self, model: Model, questions: Artifact, gold: Artifact, *, name: str, **settings: Any) -> Artifact:
+        """Answer and grade the test questions."""
         return self.stage(
             evaluate, model, questions, gold, **self.grading, **self.generation, name=f"test-{name}", **settings
         )

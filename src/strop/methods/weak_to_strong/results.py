@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -27,6 +28,8 @@ from strop.methods.weak_to_strong.config import Evaluation
 from strop.runs import Artifact, Stage, derive_seed
 
 Outcomes = NDArray[np.float64]
+
+NOT_MEASURED: dict[str, Any] = {"value": None, "low": None, "high": None, "n": 0}
 
 EQUAL_WITHIN = 0.02
 """Two arms whose difference surely lies within this many accuracy points of zero count as equal."""
@@ -114,7 +117,7 @@ def summarise(
         "claims": claims(outcomes, bootstrap, final=final, iterations=len(experiments[0].iterations)),
         "iterations": [_iteration(experiments, index, bootstrap) for index in range(len(experiments[0].iterations))],
         "pairs": _pairs(experiments, bootstrap),
-        "pass_at": _pass_at(experiments, settings.pass_at),
+        "pass_at": _pass_at(experiments, settings.pass_at, bootstrap),
     }
     (stage.folder / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
@@ -261,31 +264,51 @@ def _known_mean(outcomes: Outcomes) -> float:
 
 
 def _pairs(experiments: list[Experiment], bootstrap: _Bootstrap) -> dict[str, Any] | None:
-    sides = [one.sides for one in experiments if one.sides is not None]
+    """Return how many pairs were graded, and the shares of correct chosen and rejected sides."""
+    sides = [one.sides.rows("sides.jsonl") for one in experiments if one.sides is not None]
     if not sides:
         return None
-    rows = [row for artifact in sides for row in artifact.rows("sides.jsonl")]
-    result: dict[str, Any] = {"graded": len(rows)}
+    # Seeds make different numbers of pairs: each pair is an item of its own seed, never of all.
+    by_seed = _Bootstrap(bootstrap.settings, same_items=False)
+    shares = {}
     for side in ("chosen", "rejected"):
-        flags = [row[f"{side}_correct"] for row in rows if row[f"{side}_correct"] is not None]
-        result[f"{side}_correct"] = sum(flags) / len(flags) if flags else None
-    return result
+        outcomes = _ragged([[row[f"{side}_correct"] for row in rows] for rows in sides])
+        shares[f"{side}_correct"] = by_seed.mean(outcomes) if np.isfinite(outcomes).any() else NOT_MEASURED
+    return {"graded": sum(map(len, sides)), **shares}
 
 
-def _pass_at(experiments: list[Experiment], ks: tuple[int, ...]) -> list[dict[str, Any]]:
-    rows = [row for one in experiments if one.passes is not None for row in one.passes.rows("passes.jsonl")]
-    # A question with a sample that was not graded has no known number of correct ones.
-    flags = [row["flags"] for row in rows if None not in row["flags"]]
-    if not flags:
+def _ragged(rows: Sequence[Sequence[float | None]]) -> Outcomes:
+    """Return rows of different lengths as one array, NaN where a row has no value."""
+    outcomes = np.full((len(rows), max(map(len, rows))), np.nan)
+    for seed, row in enumerate(rows):
+        outcomes[seed, : len(row)] = [np.nan if value is None else float(value) for value in row]
+    return outcomes
+
+
+def _pass_at(experiments: list[Experiment], ks: tuple[int, ...], bootstrap: _Bootstrap) -> list[dict[str, Any]]:
+    """Return pass@k, unbiased with its interval, and as the paper counts it.
+
+    A question with a sample that was not graded has no known number of correct ones and is left out.
+    """
+    seeds = [[row["flags"] for row in one.passes.rows("passes.jsonl")] for one in experiments if one.passes is not None]
+    known = [flags for seed in seeds for flags in seed if None not in flags]
+    if not known:
         return []
-    correct, samples, left_out = [sum(row) for row in flags], len(flags[0]), len(rows) - len(flags)
-    return [
-        {
-            "k": k,
-            "unbiased": pass_at_k(correct, samples, k),
-            "any_of_first": any_of_k(flags, k),
-            "n": len(flags),
-            "not_graded": left_out,
-        }
-        for k in ks
-    ]
+    rows = []
+    for k in ks:
+        estimates = _ragged(
+            [[None if None in flags else pass_at_k([sum(flags)], len(flags), k) for flags in seed] for seed in seeds]
+        )
+        interval = bootstrap.mean(estimates)
+        rows.append(
+            {
+                "k": k,
+                "unbiased": interval["value"],
+                "low": interval["low"],
+                "high": interval["high"],
+                "any_of_first": any_of_k(known, k),
+                "n": len(known),
+                "not_graded": sum(map(len, seeds)) - len(known),
+            }
+        )
+    return rows

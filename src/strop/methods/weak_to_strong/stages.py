@@ -53,7 +53,7 @@ Model = ModelSpec | Artifact
 Split = Literal["train_1", "train_2", "test"]
 
 
-def _prompt(question: Question, data: Data) -> str:
+def prompt_of(question: Question, data: Data) -> str:
     """Return the zero-shot prompt; an OlympicArena question is its own."""
     olympic = isinstance(data, FilesData) and data.format == "olympicarena"
     return question.text if olympic else zero_shot_prompt(question.text)
@@ -63,7 +63,7 @@ def draw_questions(stage: Stage, data: Data, *, seed: int) -> None:
     """Write `train_2.jsonl` and `test.jsonl`: ids and prompts, nothing else."""
     problems = draw_problems(data, seed=seed)
     for split, (questions, _) in (("train_2", problems.train_2), ("test", problems.test)):
-        stage.write_rows(({"id": q.id, "prompt": _prompt(q, data)} for q in questions), f"{split}.jsonl")
+        stage.write_rows(({"id": q.id, "prompt": prompt_of(q, data)} for q in questions), f"{split}.jsonl")
 
 
 def draw_gold(stage: Stage, data: Data, *, seed: int) -> None:
@@ -82,13 +82,14 @@ def draw_gold(stage: Stage, data: Data, *, seed: int) -> None:
         ("train_2", problems.train_2),
         ("test", problems.test),
     ):
-        prompts = {question.id: _prompt(question, data) for question in questions}
+        prompts = {question.id: prompt_of(question, data) for question in questions}
         stage.write_rows(({"id": known.id, "gold": known.answer} for known in gold), f"{split}.jsonl")
         examples = (SupervisedExample(known.id, prompts[known.id], known.solution) for known in gold if known.solution)
         stage.write_rows((example.to_row() for example in examples), f"{split}_solutions.jsonl")
 
 
-def _open(model: Model, machine: Machine) -> TextModel:
+def open_for(model: Model, machine: Machine) -> TextModel:
+    """Open a model of the configuration, or one that the run has trained, where and as `machine` says."""
     spec = parse_model(str(model.path("model"))) if isinstance(model, Artifact) else model
     if machine.serve == "vllm" and spec.kind in ("local", "hf"):
         spec = parse_model({"model": f"vllm:{spec.target}", "vllm_command": list(machine.vllm_command)})
@@ -98,7 +99,7 @@ def _open(model: Model, machine: Machine) -> TextModel:
 def _generate(
     stage: Stage, model: Model, prompts: list[str], sampling: Sampling, machine: Machine, *, samples: int = 1
 ) -> list[tuple[str, ...]]:
-    opened = _open(model, machine)
+    opened = open_for(model, machine)
     try:
         with stage.progress(f"{stage.name}: {opened.name}", len(prompts) * samples) as advance:
             texts = ask(opened, prompts, sampling, samples=samples, store=stage.store, advance=advance)
