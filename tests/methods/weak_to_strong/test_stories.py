@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from random import Random
 from typing import Any
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from strop.evaluation.answers import MODES, Mode, extract_answer, parse_key, same_answer
-from strop.methods.weak_to_strong.config import StoriesData
+from strop.methods import RECIPES
+from strop.methods.weak_to_strong.config import StoriesData, WeakToStrongConfig
 from strop.methods.weak_to_strong.problems import Problems, story_problems
 from strop.methods.weak_to_strong.prompts import demonstration_block, zero_shot_prompt
 from strop.methods.weak_to_strong.stories import (
@@ -30,6 +32,7 @@ from strop.methods.weak_to_strong.stories import (
     vocabulary,
 )
 from strop.models.builtin import builtin_folder
+from strop.runs.configuration import load_recipe
 
 BEN = Story(
     "Ben has 18 eggs, sells 8, wins 7, has 2 times that. How many?",
@@ -229,3 +232,25 @@ class TestProblems:
         questions, gold = story_problems(self.DATA, seed=0).test
         assert [known.id for known in gold] == [question.id for question in questions]
         assert all(known.solution.endswith(f"\n#### {known.answer}") for known in gold)
+
+
+@pytest.mark.slow
+def test_the_reported_questions_are_new_to_the_base_and_to_development() -> None:
+    """The 5,000 test questions of `weak_to_strong/cpu` against development, the demo, and all pre-training stories."""
+    config = load_recipe("weak_to_strong/cpu", recipes=RECIPES).config
+    demo = load_recipe("weak_to_strong/demo", recipes=RECIPES).config
+    assert isinstance(config, WeakToStrongConfig)
+    assert isinstance(demo, WeakToStrongConfig)
+    assert isinstance(config.data, StoriesData)
+    tested = {question.text for seed in config.seeds for question in story_problems(config.data, seed=seed).test[0]}
+    development = config.data.model_copy(update={"population": "development"})
+    assert isinstance(demo.data, StoriesData)
+    others = (story_problems(development, seed=1), story_problems(demo.data, seed=demo.seeds[0]))
+    seen = {question.text for one in others for split in (one.train_1, one.train_2, one.test) for question in split[0]}
+    log = json.loads((builtin_folder("stories-strong") / "training_log.json").read_text())
+    size = log["size"]
+    documents = pretraining_documents(Random(f"pretraining-strong-{log['seed']}"), stories=size["stories"])
+    for _ in range(size["steps"] * size["documents"]):
+        seen |= {question for question, _ in next(documents)}
+    assert len(tested) == 5_000
+    assert not tested & seen
