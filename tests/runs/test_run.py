@@ -85,6 +85,8 @@ def asking(stage: Stage, count: int) -> None:
     calls = [StoredCall(f"k{n}", "m", "1", {"prompt": f"p{n}"}, 0, f"a{n}", "stop", 2, 3, 0.1) for n in range(count)]
     for call in calls:
         if not stage.store.get_many([call.key]):
+            if not stage.store.ledger.room(flying=0, tokens=5, money=0):
+                raise stage.store.ledger.reached()
             stage.store.put_many([call])
     stage.write_rows([{"text": stage.store.get_many([call.key])[call.key].text} for call in calls])
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strop.errors import UserError
-from strop.runs import Budget, CallStore, FailedCall, Price, Spent, StoredCall, User, store
+from strop.runs import CallStore, FailedCall, Price, Spent, StoredCall, User, store
 
 
 def call(key: str, text: str = "answer", *, sample: int = 0) -> StoredCall:
@@ -101,16 +101,19 @@ def test_several_processes_write_at_once(tmp_path: Path) -> None:
 
 
 def test_uses_and_spending(calls: CallStore) -> None:
-    prices = Budget(prices={"model": Price(prompt=2_000_000.0, completion=1_000_000.0)})
+    price = Price(prompt=2_000_000.0, completion=1_000_000.0)
+    money = price.cost(prompt_tokens=5, completion_tokens=7)
     one, two = User("r", "one", "f"), User("r", "two", "f")
-    calls.for_stage(one).put_many([call("a"), call("b")])
+    calls.for_stage(one).put_many([replace(call("a"), money=money), replace(call("b"), money=money)])
     calls.for_stage(two).get_many(["a"])
     assert calls.used_by(one) == Spent(2, 24)
     assert calls.used_by(two) == Spent(1, 12)
     assert calls.used_by(two, paid=True) == Spent(0, 0)
     assert [found.key for found in calls.calls_of(one, limit=1)] == ["a"]
     # 2 calls x (5 x 2 + 7 x 1)
-    assert calls.spent("r", budget=prices) == Spent(2, 24, 34.0)
+    assert calls.spent("r") == Spent(2, 24, 34.0)
+    calls.for_stage(one).put_many([call("c")])
+    assert calls.spent("r") == Spent(3, 36, 34.0, unpriced=1)
 
 
 def test_pruning_keeps_what_an_existing_run_refers_to(calls: CallStore, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from strop.cli.show import RunArgument, locate
 
 if TYPE_CHECKING:
     from strop.runs.lineage import Node
-    from strop.runs.store import StoredCall
+    from strop.runs.calls import StoredCall
 
 TEXT_SHOWN = 160
 

@@ -1,120 +1,280 @@
-"""Store first: every finished call is read from the store, every new one is stored before it is used."""
+"""Store first: every finished call is read from the store, every new one is stored before it is used.
+
+Calls are taken, asked and read back as streams, so memory does not grow with their number: the answers wait in the
+store, not in the process.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import count, islice
 
 from strop.errors import Stopped, StropError, UserError
 from strop.models.protocol import Call, CallFailure, Completion, Outcome, Sampling, TextModel
 from strop.records.rows import Prompt
-from strop.runs.store import CallStore, FailedCall, StoredCall
+from strop.runs.budget import FREE, UNLIMITED, Price
+from strop.runs.calls import FailedCall, StoredCall
+from strop.runs.store import CallStore
 
 FAILURES_SHOWN = 200
 """Characters of the first failure's message that a stop shows."""
+LOOKED_UP = 512
+"""Calls that are looked up in the store at a time."""
+WINDOW = 8192
+"""Calls among which an equal one is left out; later ones count as asked already."""
+CHARACTERS_PER_TOKEN = 4
+"""A first guess of a prompt's length, until a call has come back."""
+
+Advance = Callable[[int], object]
+Answered = StoredCall | FailedCall
+"""What became of a call: its answer as it is stored, or why there is none."""
 
 
 def ask(
     model: TextModel,
-    prompts: Sequence[Prompt],
+    prompts: Collection[Prompt],
     sampling: Sampling,
     *,
     samples: int = 1,
     store: CallStore,
-    advance: Callable[[int], None] | None = None,
-    use: Callable[[Sequence[str]], None] | None = None,
+    advance: Advance | None = None,
 ) -> list[list[str]]:
-    """Return `samples` responses to each prompt, in the order of `prompts`.
+    """Return `samples` responses to each prompt, in the order of `prompts`; a call without an answer is an error.
 
-    Calls that the store holds are not asked again. The model is handed the whole list of calls with a mark on the
+    See `ask_each`, which gives failures as values and holds one row at a time.
+
+    Raises:
+        Stopped: As `ask_each`.
+        UserError: As `ask_each`; or a call failed in a way that asking again does not help.
+    """
+    rows: list[list[str]] = []
+    failures: list[FailedCall] = []
+    for row in ask_each(model, prompts, sampling, samples=samples, store=store, advance=advance):
+        failures += [outcome for outcome in row if isinstance(outcome, FailedCall)]
+        rows.append([outcome.text for outcome in row if isinstance(outcome, StoredCall)])
+    if failures:
+        unique = list({failure.key: failure for failure in failures}.values())
+        raise _failed(model, unique, fix="change what the message names; the answered calls are kept")
+    return rows
+
+
+def ask_each(
+    model: TextModel,
+    prompts: Collection[Prompt],
+    sampling: Sampling,
+    *,
+    samples: int = 1,
+    store: CallStore,
+    advance: Advance | None = None,
+) -> Iterator[tuple[Answered, ...]]:
+    """Ask everything that the store lacks, then yield what became of each prompt's calls, in the order of `prompts`.
+
+    Calls that the store holds are not asked again. The model is handed all calls in their order with a mark on the
     finished ones, so that a continued run computes the same batches, and the same bytes, as an unbroken one.
 
     Args:
         model: Answers the calls.
-        prompts: What to ask; equal prompts are asked once and share their answers.
+        prompts: What to ask, gone through twice; equal prompts share their answers.
         sampling: How to draw; sample `i` of a prompt is its call with index `i`.
         samples: Responses for each prompt.
-        store: Keeps every answer and every failure, batch by batch, before any of it is used.
+        store: Keeps every answer and every failure, batch by batch, before any of it is used; holds the run to its
+            budget.
         advance: Told how many responses have come, as they come; those from the store at once.
-        use: Told the keys of all calls that the result rests on.
+
+    Yields:
+        `samples` outcomes a prompt: an answer, or a failure that asking again does not help (a prompt that is longer
+        than the model's context).
 
     Raises:
-        Stopped: Calls failed in a way that may pass; all other answers are stored and the same command continues.
-        UserError: Calls failed in a way that asking again does not help.
+        Stopped: Calls failed in a way that may pass, or the budget has no room for the next call; all answers are
+            stored and the same command continues.
+        UserError: The budget limits money and the model's price is not known.
     """
-    calls = [Call(prompt, sampling, sample) for prompt in prompts for sample in range(samples)]
-    keys = [call.key(model.revision) for call in calls]
-    repeats = Counter(keys)
-    unique = dict(zip(keys, calls, strict=True))
-    texts = {key: stored.text for key, stored in store.get_many(list(unique)).items()}
-    if advance is not None and texts:
-        advance(sum(repeats[key] for key in texts))
-    if len(texts) < len(unique):
-        _ask_missing(model, unique, texts, store=store, answered=lambda key: advance and advance(repeats[key]))
-    if use is not None:
-        use(list(unique))
-    return [[texts[key] for key in keys[start : start + samples]] for start in range(0, len(keys), samples)]
+    store.ledger.budget.require_price(model.name, model.price)
+
+    def calls() -> Iterator[Call]:
+        return (Call(prompt, sampling, sample) for prompt in prompts for sample in range(samples))
+
+    feed = Feed(calls(), model, store, advance)
+    while not feed.exhausted:
+        _answer(model, feed, store)
+    if feed.transient:
+        raise _failed(model, feed.transient, fix="run the same command again: it asks only what is missing")
+    keyed = (call.key(model.revision) for call in calls())
+    while keys := list(islice(keyed, LOOKED_UP * samples)):
+        found: dict[str, Answered] = {**feed.lost, **store.read_many(keys)}
+        for start in range(0, len(keys), samples):
+            yield tuple(found[key] for key in keys[start : start + samples])
 
 
-def _ask_missing(
-    model: TextModel,
-    calls: dict[str, Call],
-    texts: dict[str, str],
-    *,
-    store: CallStore,
-    answered: Callable[[str], object],
-) -> None:
-    """Ask what `texts` lacks, and add it there once it is stored."""
-    keys = list(calls)
-    done = frozenset(index for index, key in enumerate(keys) if key in texts)
-    failures: list[tuple[Call, CallFailure]] = []
-    for batch in model.complete(list(calls.values()), done=done):
-        fresh = [(keys[index], outcome) for index, outcome in batch if index not in done]
-        stored = store.put_many([_record(model, key, calls[key], outcome) for key, outcome in fresh])
-        for key, outcome in fresh:
-            if isinstance(outcome, CallFailure):
-                failures.append((calls[key], outcome))
+def _answer(model: TextModel, feed: Feed, store: CallStore) -> None:
+    """Hand the model what the feed has room for, and store what comes back."""
+    taken = feed.taken
+    for batch in model.complete(feed, done=feed.done):
+        records: list[Answered] = []
+        for index, outcome in batch:
+            landed = feed.land(index)
+            if landed is not None:
+                records += records_of(model, *landed, outcome)
+        stored = store.put_many(records)
+        feed.note([stored.get(record.key, record) if isinstance(record, StoredCall) else record for record in records])
+    if feed.taken == taken and not feed.exhausted:
+        raise store.ledger.reached()
+
+
+class Feed:
+    """The calls that are handed to a model: those that the store holds are marked done, the others are in flight.
+
+    Iterating takes one call after the other, as long as the budget has room for one more beside those in flight.
+
+    Attributes:
+        done: Indices of calls that need no answer.
+        flying: Key and call by index, of calls that have no outcome yet.
+        lost: Permanent failures by key.
+        transient: Failures that may pass.
+        taken: How many calls were handed over that do need an answer.
+        exhausted: Whether every call was handed over.
+    """
+
+    def __init__(self, calls: Iterator[Call], model: TextModel, store: CallStore, advance: Advance | None) -> None:
+        """Take the calls as a stream; nothing is looked up yet."""
+        self._calls, self._revision, self._price = calls, model.revision, model.price
+        self._store, self._advance = store, advance
+        self.done: set[int] = set()
+        self.flying: dict[int, tuple[str, Call]] = {}
+        self.lost: dict[str, FailedCall] = {}
+        self.transient: list[FailedCall] = []
+        self.taken = 0
+        self.exhausted = False
+        self._keys_flying: set[str] = set()
+        self._looked_up: deque[tuple[str, Call, bool]] = deque()
+        self._seen: set[str] = set()
+        self._places = count()
+
+    def __iter__(self) -> Iterator[Call]:
+        self.done.clear()
+        index = 0
+        while self._look_up():
+            key, call, known = self._looked_up.popleft()
+            if key in self._seen:
+                self._tell()
+                continue
+            if known or key in self._keys_flying:
+                self.done.add(index)
+                self._tell()
+            elif self._has_room(call):
+                self.flying[index] = (key, call)
+                self._keys_flying.add(key)
+                self.taken += 1
             else:
-                texts[key] = stored[key].text
-                answered(key)
-    if failures:
-        raise _failed(model, failures, asked=len(keys) - len(done))
+                self._looked_up.appendleft((key, call, known))
+                return
+            if next(self._places) % WINDOW == 0:
+                self._seen.clear()
+            self._seen.add(key)
+            yield call
+            index += 1
+        self.exhausted = True
+
+    def land(self, index: int) -> tuple[str, Call] | None:
+        """Take a call out of the flying ones; None where it needed no answer."""
+        landed = self.flying.pop(index, None)
+        if landed is not None:
+            self._keys_flying.discard(landed[0])
+        return landed
+
+    def note(self, records: Sequence[Answered]) -> None:
+        """Take note of outcomes that are stored now."""
+        for record in records:
+            if isinstance(record, StoredCall):
+                self._tell()
+            elif record.final and record.transient:
+                self.transient.append(record)
+            elif record.final:
+                self.lost[record.key] = record
+
+    def _look_up(self) -> bool:
+        """Fill the looked-up calls where there are none left; say whether there is one."""
+        if not self._looked_up:
+            calls = list(islice(self._calls, LOOKED_UP))
+            keys = [call.key(self._revision) for call in calls]
+            known = self._store.get_many(keys)
+            self._looked_up.extend((key, call, key in known) for key, call in zip(keys, calls, strict=True))
+        return bool(self._looked_up)
+
+    def _has_room(self, call: Call) -> bool:
+        ledger = self._store.ledger
+        if ledger.budget is UNLIMITED:
+            return True
+        spent = ledger.spent
+        if spent.calls:
+            tokens, money = spent.tokens / spent.calls, spent.money / spent.calls
+        else:
+            prompt, answer = prompt_characters(call.prompt) // CHARACTERS_PER_TOKEN, call.sampling.max_tokens
+            tokens = float(prompt + answer)
+            money = (self._price or FREE).cost(prompt_tokens=prompt, completion_tokens=answer)
+        return ledger.room(flying=len(self.flying), tokens=tokens, money=money)
+
+    def _tell(self) -> None:
+        if self._advance is not None:
+            self._advance(1)
 
 
-def _record(model: TextModel, key: str, call: Call, outcome: Outcome) -> StoredCall | FailedCall:
-    if isinstance(outcome, Completion):
-        return StoredCall(
+def prompt_characters(prompt: Prompt) -> int:
+    """Return how many characters a prompt has."""
+    return len(prompt) if isinstance(prompt, str) else sum(len(turn.content) for turn in prompt)
+
+
+def records_of(model: TextModel, key: str, call: Call, outcome: Outcome) -> list[Answered]:
+    """Return what the store keeps of an outcome: the answer or the final failure, and the attempts before it."""
+    request = call.request()
+
+    def failed(failure: CallFailure, *, final: bool) -> FailedCall:
+        return FailedCall(
             key=key,
             model=model.name,
             revision=model.revision,
-            request=call.request(),
+            request=request,
             sample=call.sample,
-            text=outcome.text,
-            finish=outcome.finish,
-            prompt_tokens=outcome.prompt_tokens,
-            completion_tokens=outcome.completion_tokens,
-            latency_s=outcome.latency_s,
+            kind=failure.kind,
+            message=failure.message,
+            transient=failure.transient,
+            latency_s=failure.latency_s,
+            final=final,
         )
-    return FailedCall(
+
+    if isinstance(outcome, CallFailure):
+        return [failed(outcome, final=True)]
+    return [*(failed(attempt, final=False) for attempt in outcome.attempts), _answered(model, key, call, outcome)]
+
+
+def _answered(model: TextModel, key: str, call: Call, outcome: Completion) -> StoredCall:
+    price: Price | None = model.price
+    counts = {
+        "prompt_tokens": outcome.prompt_tokens,
+        "completion_tokens": outcome.completion_tokens,
+        "cached_tokens": outcome.cached_tokens,
+    }
+    return StoredCall(
         key=key,
         model=model.name,
         revision=model.revision,
         request=call.request(),
         sample=call.sample,
-        kind=outcome.kind,
-        message=outcome.message,
-        transient=outcome.transient,
+        text=outcome.text,
+        finish=outcome.finish,
         latency_s=outcome.latency_s,
+        money=None if price is None else price.cost(**counts),
+        log_probs=outcome.log_probs,
+        **counts,
     )
 
 
-def _failed(model: TextModel, failures: Sequence[tuple[Call, CallFailure]], *, asked: int) -> StropError:
-    kinds = Counter(failure.kind for _, failure in failures)
+def _failed(model: TextModel, failures: Sequence[FailedCall], *, fix: str) -> StropError:
+    kinds = Counter(failure.kind for failure in failures)
     counted = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-    permanent = [pair for pair in failures if not pair[1].transient]
-    call, failure = (permanent or failures)[0]
-    what = f"{len(failures)} of {asked} calls to {model.name} failed ({counted})"
-    why = f"{failure.message[:FAILURES_SHOWN]} (prompt: {str(call.request()['prompt'])[:80]!r})"
-    if permanent:
-        return UserError(what, why=why, fix="change what the message names; the answered calls are kept")
-    return Stopped(what, why=why, fix="run the same command again: it asks only what is missing")
+    first = failures[0]
+    what = f"{len(failures)} calls to {model.name} failed ({counted})"
+    why = f"{first.message[:FAILURES_SHOWN]} (prompt: {str(first.request['prompt'])[:80]!r})"
+    return Stopped(what, why=why, fix=fix) if first.transient else UserError(what, why=why, fix=fix)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +19,7 @@ from strop.models.protocol import Call, CallFailure, Completion, Outcome
 from strop.models.render import as_messages, read_completion
 from strop.models.spec import OPENAI_URL, ModelSpec
 from strop.records.rows import prompt_to_json
+from strop.runs.budget import Price
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -73,8 +74,13 @@ class EndpointModel:
         chat = "" if self._spec.chat == "auto" else f"+chat-{self._spec.chat}"
         return f"{self._name if self._spec.kind == 'vllm' else f'{self._base_url}#{self._spec.target}'}{chat}"
 
+    @property
+    def price(self) -> Price | None:
+        """Not known."""
+        return None
+
     def complete(
-        self, calls: Sequence[Call], *, done: Collection[int] = frozenset()
+        self, calls: Iterable[Call], *, done: Container[int] = frozenset()
     ) -> Iterator[list[tuple[int, Outcome]]]:
         """Yield what has come in, as it comes in; see `TextModel.complete`.
 
@@ -82,17 +88,17 @@ class EndpointModel:
             Stopped: The server cannot be reached, or nothing but failures comes from it.
             UserError: The server refuses the key or does not know the model.
         """
-        waiting = (index for index in range(len(calls)) if index not in done)
+        waiting = ((index, call) for index, call in enumerate(calls) if index not in done)
         flying: dict[Future[Outcome], int] = {}
         stop: StropError | None = None
         failed_in_a_row = 0
         with ThreadPoolExecutor(self._spec.max_concurrency, thread_name_prefix="strop-endpoint") as threads:
             while True:
                 while stop is None and len(flying) < self._spec.max_concurrency:
-                    index = next(waiting, None)
-                    if index is None:
+                    following = next(waiting, None)
+                    if following is None:
                         break
-                    flying[threads.submit(self._answer, calls[index])] = index
+                    flying[threads.submit(self._answer, following[1])] = following[0]
                 if not flying:
                     break
                 landed, _ = wait(flying, return_when=FIRST_COMPLETED)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from strop.models.protocol import Call, CallFailure, Completion, Outcome, Sampli
 from strop.models.render import Chat, encode_prompts, read_completion
 from strop.models.weights import check_folder, folder_revision
 from strop.records.rows import Prompt
+from strop.runs.budget import FREE, Price
 
 if TYPE_CHECKING:
     import torch
@@ -23,13 +25,15 @@ if TYPE_CHECKING:
 CACHE_BYTES = 1 << 30
 """Memory that the keys and values of one batch may take."""
 UNLIMITED_CONTEXT = 1 << 30
+WINDOW = 8192
+"""Calls that batches are cut from at a time."""
 
 
 class LocalModel:
     """A model folder, loaded.
 
     A sample depends on the model, its call and its seed. What else is in its batch changes it only where two tokens
-    are tied to the last bits of float32; batches are therefore cut from the whole list of calls in a fixed way, and a
+    are tied to the last bits of float32; batches are therefore cut from windows of the calls in a fixed way, and a
     continued run computes the very batches of an unbroken one.
     """
 
@@ -86,14 +90,23 @@ class LocalModel:
         prompts = self._encode(calls)
         return [batch for batch in self._batches(calls, prompts) if batch]
 
+    @property
+    def price(self) -> Price | None:
+        """Nothing: it runs here."""
+        return FREE
+
     def complete(
-        self, calls: Sequence[Call], *, done: Collection[int] = frozenset()
+        self, calls: Iterable[Call], *, done: Container[int] = frozenset()
     ) -> Iterator[list[tuple[int, Outcome]]]:
-        """Yield batches of completions; see `TextModel.complete`."""
-        prompts = self._encode(calls)
-        for batch in self._batches(calls, prompts):
-            if not all(index in done for index in batch):
-                yield self._complete_batch(calls, batch, prompts)
+        """Yield batches of completions; see `TextModel.complete`. Batches are cut from windows of `WINDOW` calls."""
+        stream, first = iter(calls), 0
+        while window := list(islice(stream, WINDOW)):
+            prompts = self._encode(window)
+            for batch in self._batches(window, prompts):
+                if not all(first + index in done for index in batch):
+                    outcomes = self._complete_batch(window, batch, prompts)
+                    yield [(first + index, outcome) for index, outcome in outcomes]
+            first += len(window)
 
     def close(self) -> None:
         """Drop the weights."""

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Container, Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from strop.records.rows import Prompt, prompt_to_json
+from strop.records.token_choices import TokenChoice
+from strop.runs.budget import Price
 
 CALL_SCHEMA = 1
 
@@ -23,6 +25,9 @@ class Sampling:
 
     `seed` names the stream that samples are drawn from: the same call with the same seed and sample index gives the
     same text on a local model, whatever else is in its batch.
+
+    `json_schema` (the JSON text of a schema) and `top_logprobs` (how many likeliest tokens to report at each place, 0
+    for none) are wishes: a model that cannot grant one answers without it, so the answer must still be read with care.
     """
 
     temperature: float = 0.0
@@ -30,6 +35,20 @@ class Sampling:
     max_tokens: int = 512
     stop: tuple[str, ...] = ()
     seed: int = 0
+    json_schema: str = ""
+    top_logprobs: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as JSON; wishes that are not made are left out, so that they change no call's key."""
+        wishes = {"json_schema": self.json_schema, "top_logprobs": self.top_logprobs}
+        return {
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "max_tokens": self.max_tokens,
+            "stop": list(self.stop),
+            "seed": self.seed,
+            **{name: value for name, value in wishes.items() if value},
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +63,7 @@ class Call:
         """Return the call as JSON, complete enough to ask it again."""
         return {
             "prompt": prompt_to_json(self.prompt),
-            "sampling": asdict(self.sampling) | {"stop": list(self.sampling.stop)},
+            "sampling": self.sampling.to_json(),
             "sample": self.sample,
         }
 
@@ -55,17 +74,6 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Completion:
-    """What a model answered; the stop string is not part of `text`."""
-
-    text: str
-    prompt_tokens: int
-    completion_tokens: int
-    finish: Literal["stop", "length"]
-    latency_s: float
-
-
-@dataclass(frozen=True, slots=True)
 class CallFailure:
     """A call that brought no answer: the class of the error, its message, and whether asking again may help."""
 
@@ -73,6 +81,32 @@ class CallFailure:
     message: str
     transient: bool
     latency_s: float = field(default=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What a model answered; the stop string is not part of `text`.
+
+    Attributes:
+        text: The answer.
+        prompt_tokens: Tokens read, those from a server's cache among them. Samples of one request share its prompt:
+            the first of them carries its tokens.
+        completion_tokens: Tokens written.
+        finish: ``stop``, or ``length`` where `max_tokens` or the context cut the answer.
+        latency_s: Seconds that the answer took, failed attempts not among them.
+        cached_tokens: How many of the prompt's tokens the server had in its cache.
+        log_probs: The answer's tokens with their alternatives, where they were asked for and are to be had.
+        attempts: What failed before the answer came.
+    """
+
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+    finish: Literal["stop", "length"]
+    latency_s: float
+    cached_tokens: int = 0
+    log_probs: tuple[TokenChoice, ...] | None = None
+    attempts: tuple[CallFailure, ...] = ()
 
 
 Outcome = Completion | CallFailure
@@ -89,15 +123,20 @@ class TextModel(Protocol):
     def revision(self) -> str:
         """What identifies the exact model in call keys: a weights hash, or a server's base URL and model name."""
 
+    @property
+    def price(self) -> Price | None:
+        """What its tokens cost; `FREE` on this machine, None where the price is not known."""
+
     def complete(
-        self, calls: Sequence[Call], *, done: Collection[int] = frozenset()
+        self, calls: Iterable[Call], *, done: Container[int] = frozenset()
     ) -> Iterator[list[tuple[int, Outcome]]]:
         """Yield finished batches as ``(index into calls, outcome)``; an index comes at most once.
 
         Args:
-            calls: What is asked. Batches are cut from the whole of it, so that they are the same whatever is `done`.
-            done: Indices whose outcome the caller holds already: a batch of nothing else is skipped. Every other
-                index comes exactly once.
+            calls: What is asked, taken only as far as there is room for it. A local model cuts its batches from
+                windows of this, so that they are the same whatever is `done`.
+            done: Indices whose outcome the caller holds already, known once their call was taken: a batch of nothing
+                else is skipped. Every other index comes exactly once.
 
         A batch is the unit of storage: the caller stores it before it asks for the next.
         """

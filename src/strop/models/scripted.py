@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from strop.models.protocol import Call, CallFailure, Completion, Outcome
 from strop.models.weights import file_hash
 from strop.records.rows import Prompt
 from strop.records.tables import read_table
+from strop.runs.budget import FREE, Price
 
 CALLS_PER_BATCH = 256
 RULE_KEYS = ("prompt", "pattern", "reply", "replies")
@@ -66,14 +68,20 @@ class ScriptedModel:
         """The hash of the script."""
         return file_hash(self._path)
 
+    @property
+    def price(self) -> Price | None:
+        """Nothing: it only reads."""
+        return FREE
+
     def complete(
-        self, calls: Sequence[Call], *, done: Collection[int] = frozenset()
+        self, calls: Iterable[Call], *, done: Container[int] = frozenset()
     ) -> Iterator[list[tuple[int, Outcome]]]:
         """Yield batches of replies; see `TextModel.complete`."""
-        for start in range(0, len(calls), CALLS_PER_BATCH):
-            indices = [i for i in range(start, min(start + CALLS_PER_BATCH, len(calls))) if i not in done]
-            if indices:
-                yield [(index, self._answer(calls[index])) for index in indices]
+        numbered = enumerate(calls)
+        while batch := list(islice(numbered, CALLS_PER_BATCH)):
+            wanted = [(index, call) for index, call in batch if index not in done]
+            if wanted:
+                yield [(index, self._answer(call)) for index, call in wanted]
 
     def close(self) -> None:
         """Nothing is held."""

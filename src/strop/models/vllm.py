@@ -10,7 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -18,6 +18,7 @@ from strop.errors import UserError
 from strop.models.endpoint import EndpointModel
 from strop.models.protocol import Call, Outcome
 from strop.models.spec import ModelSpec
+from strop.runs.budget import FREE, Price
 
 HOST = "127.0.0.1"
 POLL_S = 0.5
@@ -59,8 +60,13 @@ class VllmModel:
         """The model's name; the port is not part of it."""
         return self._endpoint.revision
 
+    @property
+    def price(self) -> Price | None:
+        """Nothing: it runs here."""
+        return FREE
+
     def complete(
-        self, calls: Sequence[Call], *, done: Collection[int] = frozenset()
+        self, calls: Iterable[Call], *, done: Container[int] = frozenset()
     ) -> Iterator[list[tuple[int, Outcome]]]:
         """Yield what has come in; see `EndpointModel.complete`."""
         return self._endpoint.complete(calls, done=done)

@@ -14,9 +14,10 @@ from typing import Any, Self
 
 from strop.errors import UserError, nearest
 from strop.records.tables import atomic_path
+from strop.runs.calls import StoredCall, User
 from strop.runs.content import hash_tree, sync_path
 from strop.runs.manifest import read_manifest
-from strop.runs.store import CallStore, StoredCall, User, run_id
+from strop.runs.store import CallStore, run_id
 
 LINEAGE_SCHEMA = 1
 CALLS_SHOWN = 3

@@ -30,6 +30,7 @@ from pydantic import BaseModel
 from strop.errors import Stopped, UserError
 from strop.runs.artifact import Artifact
 from strop.runs.budget import UNLIMITED, Budget
+from strop.runs.calls import User
 from strop.runs.content import hash_tree, sync_tree
 from strop.runs.description import describe_run, refuse_strangers, write_description
 from strop.runs.fingerprint import Fingerprint, fingerprint_call, hash_json
@@ -40,7 +41,7 @@ from strop.runs.manifest import Manifest, read_manifest
 from strop.runs.progress import Reporter
 from strop.runs.shelf import Shelf
 from strop.runs.stage import Stage
-from strop.runs.store import CallStore, User
+from strop.runs.store import CallStore
 from strop.runs.workspace import store_path
 
 _STAGE_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")

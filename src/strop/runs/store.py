@@ -10,14 +10,28 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from strop.errors import Stopped, UserError
-from strop.runs.budget import UNLIMITED, Budget, Spent
+from strop.runs.budget import UNLIMITED, Budget, Ledger, Spent
+from strop.runs.calls import (
+    CALL_COLUMNS,
+    FAILURE_COLUMNS,
+    Ability,
+    FailedCall,
+    StoredCall,
+    StoreSizes,
+    User,
+    answer_row,
+    call_of,
+    failure_of,
+    failure_row,
+    marks,
+    storable,
+)
 
 BUSY_TIMEOUT_S = 120.0
 KEYS_PER_QUERY = 500
@@ -42,75 +56,16 @@ _MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE uses (user INTEGER NOT NULL, call INTEGER NOT NULL, PRIMARY KEY (user, call)) WITHOUT ROWID;
     CREATE INDEX uses_by_call ON uses (call);
     """,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class StoredCall:
-    """A call with its answer.
-
-    Attributes:
-        key: The hash that identifies the call.
-        model: What the model is called in reports.
-        revision: What identifies the exact model.
-        request: The call as JSON, complete enough to ask it again.
-        sample: The index of the sample among repeats of one prompt.
-        text: The answer.
-        finish: Why the answer ended: ``stop`` or ``length``.
-        prompt_tokens: Tokens read.
-        completion_tokens: Tokens written.
-        latency_s: Seconds that the answer took.
-        created: Unix time of the answer.
     """
-
-    key: str
-    model: str
-    revision: str
-    request: Mapping[str, Any]
-    sample: int
-    text: str
-    finish: str
-    prompt_tokens: int
-    completion_tokens: int
-    latency_s: float
-    created: float = field(default_factory=time.time)
-
-
-@dataclass(frozen=True, slots=True)
-class FailedCall:
-    """A call that brought no answer: the class of the error, its message, and whether asking again may help."""
-
-    key: str
-    model: str
-    revision: str
-    request: Mapping[str, Any]
-    sample: int
-    kind: str
-    message: str
-    transient: bool
-    latency_s: float
-    created: float = field(default_factory=time.time)
-
-
-@dataclass(frozen=True, slots=True)
-class User:
-    """Who uses calls: one stage of one run, with the fingerprint that tells its settings apart."""
-
-    run: str
-    stage: str
-    fingerprint: str
-
-
-@dataclass(frozen=True, slots=True)
-class StoreSizes:
-    """How much the store holds; `unused` counts the answers that no existing run refers to."""
-
-    calls: int
-    failures: int
-    unused: int
-    tokens: int
-    bytes: int
-    runs: int
+    ALTER TABLE calls ADD COLUMN cached_tokens INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE calls ADD COLUMN money REAL;
+    ALTER TABLE calls ADD COLUMN log_probs TEXT;
+    ALTER TABLE failures ADD COLUMN final INTEGER NOT NULL DEFAULT 1;
+    CREATE TABLE abilities (
+        revision TEXT NOT NULL, name TEXT NOT NULL, able INTEGER NOT NULL, detail TEXT NOT NULL, created REAL NOT NULL,
+        PRIMARY KEY (revision, name)) WITHOUT ROWID
+    """,
+)
 
 
 class CallStore:
@@ -130,7 +85,8 @@ class CallStore:
         self.path = path
         self._guard = threading.RLock()
         self._user: User | None = None
-        self._budget = UNLIMITED
+        self.ledger = Ledger(UNLIMITED)
+        """What the run of this view has spent, and its limits."""
         with self._named_errors():
             # Autocommit mode: transactions are opened by hand, with the write lock taken at once.
             self._connection = sqlite3.connect(
@@ -195,12 +151,17 @@ class CallStore:
         """
         view = object.__new__(CallStore)
         view.__dict__.update(self.__dict__)
-        view._user, view._budget = user, budget
+        view._user = user
+        view.ledger = Ledger(budget, Spent() if budget is UNLIMITED else self.spent(user.run))
         return view
+
+    def read_many(self, keys: Sequence[str]) -> dict[str, StoredCall]:
+        """Return the answers that the store holds, by key, without recording a use."""
+        return {call.key: call for call in self._select(keys)}
 
     def get_many(self, keys: Sequence[str]) -> dict[str, StoredCall]:
         """Return the answers that the store holds, by key; keys without an answer are absent."""
-        found = {call.key: call for call in self._select(keys)}
+        found = self.read_many(keys)
         if self._user is not None and found:
             with self._writing() as connection:
                 self._record_uses(connection, self._user, found)
@@ -211,8 +172,8 @@ class CallStore:
             some = keys[start : start + KEYS_PER_QUERY]
             marks = ",".join("?" * len(some))
             with self._guard:
-                rows = self._connection.execute(f"SELECT {_CALL_COLUMNS} FROM calls WHERE key IN ({marks})", some)
-                yield from [_call(row) for row in rows]
+                rows = self._connection.execute(f"SELECT {CALL_COLUMNS} FROM calls WHERE key IN ({marks})", some)
+                yield from [call_of(row) for row in rows]
 
     def put_many(self, calls: Sequence[StoredCall | FailedCall]) -> dict[str, StoredCall]:
         """Store answers and failures in one transaction.
@@ -222,25 +183,40 @@ class CallStore:
             answer stands, so that every run of the workspace sees one and the same.
 
         Raises:
-            Stopped: The disk is full (nothing of this batch is stored), or the budget is reached (all of it is).
+            Stopped: The disk is full; nothing of this batch is stored.
         """
-        answers = [call for call in calls if isinstance(call, StoredCall)]
+        answers = [storable(call) for call in calls if isinstance(call, StoredCall)]
         failures = [call for call in calls if isinstance(call, FailedCall)]
         with self._writing() as connection:
             user = None if self._user is None else self._user_id(connection, self._user)
+            added = connection.executemany(
+                f"INSERT INTO calls ({CALL_COLUMNS}, asked_by) VALUES ({marks(15)}) ON CONFLICT (key) DO NOTHING",
+                [(*answer_row(call), user) for call in answers],
+            ).rowcount
             connection.executemany(
-                f"INSERT INTO calls ({_CALL_COLUMNS}, asked_by) VALUES ({_marks(12)}) ON CONFLICT (key) DO NOTHING",
-                [(*_answer_row(call), user) for call in answers],
-            )
-            connection.executemany(
-                f"INSERT INTO failures ({_FAILURE_COLUMNS}, asked_by) VALUES ({_marks(11)})",
-                [(*_failure_row(call), user) for call in failures],
+                f"INSERT INTO failures ({FAILURE_COLUMNS}, asked_by) VALUES ({marks(12)})",
+                [(*failure_row(call), user) for call in failures],
             )
             if self._user is not None:
                 self._record_uses(connection, self._user, [call.key for call in answers])
-        if self._user is not None and self._budget is not UNLIMITED:
-            self._budget.check(self.spent(self._user.run, budget=self._budget))
-        return {call.key: call for call in self._select([call.key for call in answers])}
+        for call in answers:
+            self.ledger.add(call.spent)
+        if added == len(answers) or not answers:
+            return {call.key: call for call in answers}
+        return self.read_many([call.key for call in answers])
+
+    def abilities(self, revision: str) -> dict[str, Ability]:
+        """Return what is known of a server's abilities, by name."""
+        query = "SELECT name, able, detail FROM abilities WHERE revision = ?"
+        with self._guard:
+            rows = self._connection.execute(query, (revision,)).fetchall()
+        return {name: Ability(bool(able), detail) for name, able, detail in rows}
+
+    def record_ability(self, revision: str, name: str, ability: Ability) -> None:
+        """Keep what was found out about a server, so that it is not asked again."""
+        row = (revision, name, int(ability.able), ability.detail, time.time())
+        with self._writing() as connection:
+            connection.execute("INSERT OR REPLACE INTO abilities VALUES (?, ?, ?, ?, ?)", row)
 
     def _user_id(self, connection: sqlite3.Connection, user: User) -> int:
         row = (user.run, user.stage, user.fingerprint)
@@ -261,21 +237,21 @@ class CallStore:
         found: list[FailedCall] = []
         for start in range(0, len(keys), KEYS_PER_QUERY):
             some = keys[start : start + KEYS_PER_QUERY]
-            query = f"SELECT {_FAILURE_COLUMNS} FROM failures WHERE key IN ({_marks(len(some))}) ORDER BY id"
+            query = f"SELECT {FAILURE_COLUMNS} FROM failures WHERE key IN ({marks(len(some))}) ORDER BY id"
             with self._guard:
-                found += [_failure(row) for row in self._connection.execute(query, some)]
+                found += [failure_of(row) for row in self._connection.execute(query, some)]
         return found
 
     def calls_of(self, user: User, *, limit: int | None = None) -> Iterator[StoredCall]:
         """Yield the calls that a stage used, in the order in which they were first stored."""
-        columns = ", ".join(f"calls.{name}" for name in _CALL_COLUMNS.split(", "))
+        columns = ", ".join(f"calls.{name}" for name in CALL_COLUMNS.split(", "))
         query = f"""SELECT {columns} FROM calls JOIN uses ON uses.call = calls.id JOIN users ON users.id = uses.user
                     WHERE run = ? AND stage = ? AND fingerprint = ? ORDER BY calls.id LIMIT ?"""
         with self._guard:
             rows = self._connection.execute(
                 query, (user.run, user.stage, user.fingerprint, -1 if limit is None else limit)
             ).fetchall()
-        yield from map(_call, rows)
+        yield from map(call_of, rows)
 
     def used_by(self, user: User, *, paid: bool = False) -> Spent:
         """Return the number and the tokens of the calls that a stage used; of those it asked itself where `paid`."""
@@ -287,15 +263,13 @@ class CallStore:
             row = self._connection.execute(query, (user.run, user.stage, user.fingerprint)).fetchone()
         return Spent(int(row[0]), int(row[1]))
 
-    def spent(self, run: str, *, budget: Budget = UNLIMITED) -> Spent:
+    def spent(self, run: str) -> Spent:
         """Return what a run paid for itself, over all its executions; answers found in the store cost nothing."""
-        query = """SELECT model, count(*), sum(prompt_tokens), sum(completion_tokens) FROM calls
-                   WHERE asked_by IN (SELECT id FROM users WHERE run = ?) GROUP BY model"""
-        total = Spent()
+        query = """SELECT count(*), total(prompt_tokens + completion_tokens), total(money), count(*) - count(money)
+                   FROM calls WHERE asked_by IN (SELECT id FROM users WHERE run = ?)"""
         with self._guard:
-            for model, calls, read, written in self._connection.execute(query, (run,)):
-                total += budget.cost(model, calls=calls, prompt_tokens=read, completion_tokens=written)
-        return total
+            calls, tokens, money, unpriced = self._connection.execute(query, (run,)).fetchone()
+        return Spent(calls, int(tokens), money, unpriced)
 
     def register_run(self, run: str, folder: Path) -> None:
         """Record where a run lives; `prune` keeps the calls of runs that are still there."""
@@ -311,7 +285,7 @@ class CallStore:
             ).fetchone()
             (unused,) = self._connection.execute(
                 f"""SELECT count(*) FROM calls WHERE id NOT IN (
-                    SELECT call FROM uses JOIN users ON users.id = user WHERE run NOT IN ({_marks(len(gone))}))""",
+                    SELECT call FROM uses JOIN users ON users.id = user WHERE run NOT IN ({marks(len(gone))}))""",
                 gone,
             ).fetchone()
             (failures,) = self._connection.execute("SELECT count(*) FROM failures").fetchone()
@@ -359,46 +333,6 @@ def run_id(folder: Path) -> str | None:
     except (OSError, ValueError, KeyError):
         return None
     return str(identifier)
-
-
-_CALL_COLUMNS = (
-    "key, model, revision, request, sample, text, finish, prompt_tokens, completion_tokens, latency_s, created"
-)
-_FAILURE_COLUMNS = "key, model, revision, request, sample, kind, message, transient, latency_s, created"
-
-
-def _marks(count: int) -> str:
-    return ",".join("?" * count)
-
-
-def _request(request: Mapping[str, Any]) -> str:
-    return json.dumps(dict(request))
-
-
-def _answer_row(call: StoredCall) -> tuple[Any, ...]:
-    # Half a surrogate pair, which a server may send, has no UTF-8: it must not cost us a paid answer.
-    text = call.text.encode("utf-8", "replace").decode("utf-8")
-    return (
-        *(call.key, call.model, call.revision, _request(call.request), call.sample, text, call.finish),
-        *(call.prompt_tokens, call.completion_tokens, call.latency_s, call.created),
-    )
-
-
-def _failure_row(call: FailedCall) -> tuple[Any, ...]:
-    return (
-        *(call.key, call.model, call.revision, _request(call.request), call.sample, call.kind, call.message),
-        *(int(call.transient), call.latency_s, call.created),
-    )
-
-
-def _call(row: Sequence[Any]) -> StoredCall:
-    fields = dict(zip(_CALL_COLUMNS.split(", "), row, strict=True))
-    return StoredCall(**fields | {"request": json.loads(fields["request"])})
-
-
-def _failure(row: Sequence[Any]) -> FailedCall:
-    fields = dict(zip(_FAILURE_COLUMNS.split(", "), row, strict=True))
-    return FailedCall(**fields | {"request": json.loads(fields["request"]), "transient": bool(fields["transient"])})
 
 
 def _store_error(path: Path, error: sqlite3.DatabaseError) -> Exception:
