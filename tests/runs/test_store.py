@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strop.errors import UserError
-from strop.runs import CallStore, FailedCall, Price, Spent, StoredCall, User, store
+from strop.runs import Ability, CallStore, FailedCall, Price, Spent, StoredCall, User, store
 
 
 def call(key: str, text: str = "answer", *, sample: int = 0) -> StoredCall:
@@ -149,8 +150,33 @@ def test_an_older_store_migrates_and_keeps_its_calls(tmp_path: Path, monkeypatch
         assert calls.get_many(["k"]) == {"k": call("k")}
         assert calls._connection.execute("SELECT added FROM calls").fetchall() == [(None,)]
     monkeypatch.undo()
-    with pytest.raises(UserError, match="the call store has schema 2, this strop knows up to 1"):
+    with pytest.raises(UserError, match="the call store has schema 3, this strop knows up to 2"):
         CallStore(path)
+
+
+def test_a_store_of_the_first_schema_is_read_and_its_calls_have_no_price(tmp_path: Path) -> None:
+    path = tmp_path / "calls.sqlite"
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript(store._MIGRATIONS[0])
+        old.execute("PRAGMA user_version = 1")
+        old.execute(
+            """INSERT INTO calls (key, model, revision, request, sample, text, finish, prompt_tokens,
+               completion_tokens, latency_s, created)
+               VALUES ('k', 'model', 'revision', '{"prompt": "p k"}', 0, 'answer', 'stop', 5, 7, 0.25, 100.0)"""
+        )
+        old.commit()
+    with CallStore(path) as calls:
+        assert calls.get_many(["k"]) == {"k": call("k")}
+        assert call("k").spent == Spent(1, 12, 0.0, unpriced=1)
+
+
+def test_what_a_server_can_do_is_kept(tmp_path: Path) -> None:
+    with CallStore(tmp_path / "calls.sqlite") as calls:
+        assert calls.abilities("http://here#m") == {}
+        calls.record_ability("http://here#m", "n", Ability(False, "one choice came back"))
+        calls.record_ability("http://here#m", "n", Ability(True, "3 choices came back"))
+    with CallStore(tmp_path / "calls.sqlite") as calls:
+        assert calls.abilities("http://here#m") == {"n": Ability(True, "3 choices came back")}
 
 
 def test_a_file_that_is_no_store_is_named(tmp_path: Path) -> None:

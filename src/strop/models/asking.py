@@ -55,7 +55,8 @@ def ask(
         rows.append([outcome.text for outcome in row if isinstance(outcome, StoredCall)])
     if failures:
         unique = list({failure.key: failure for failure in failures}.values())
-        raise _failed(model, unique, fix="change what the message names; the answered calls are kept")
+        fix = "change what the message names; the answered calls are kept"
+        raise _failed(model, unique, asked=len(rows) * samples, fix=fix)
     return rows
 
 
@@ -100,7 +101,8 @@ def ask_each(
     while not feed.exhausted:
         _answer(model, feed, store)
     if feed.transient:
-        raise _failed(model, feed.transient, fix="run the same command again: it asks only what is missing")
+        fix = "run the same command again: it asks only what is missing"
+        raise _failed(model, feed.transient, asked=feed.taken, fix=fix)
     keyed = (call.key(model.revision) for call in calls())
     while keys := list(islice(keyed, LOOKED_UP * samples)):
         found: dict[str, Answered] = {**feed.lost, **store.read_many(keys)}
@@ -151,6 +153,7 @@ class Feed:
         self._looked_up: deque[tuple[str, Call, bool]] = deque()
         self._seen: set[str] = set()
         self._places = count()
+        self._untold = 0
 
     def __iter__(self) -> Iterator[Call]:
         self.done.clear()
@@ -158,12 +161,13 @@ class Feed:
         while self._look_up():
             key, call, known = self._looked_up.popleft()
             if key in self._seen:
-                self._tell()
+                self._untold += 1
                 continue
             if known or key in self._keys_flying:
                 self.done.add(index)
-                self._tell()
+                self._untold += 1
             elif self._has_room(call):
+                self._tell()
                 self.flying[index] = (key, call)
                 self._keys_flying.add(key)
                 self.taken += 1
@@ -175,6 +179,7 @@ class Feed:
             self._seen.add(key)
             yield call
             index += 1
+        self._tell()
         self.exhausted = True
 
     def land(self, index: int) -> tuple[str, Call] | None:
@@ -188,11 +193,12 @@ class Feed:
         """Take note of outcomes that are stored now."""
         for record in records:
             if isinstance(record, StoredCall):
-                self._tell()
+                self._untold += 1
             elif record.final and record.transient:
                 self.transient.append(record)
             elif record.final:
                 self.lost[record.key] = record
+        self._tell()
 
     def _look_up(self) -> bool:
         """Fill the looked-up calls where there are none left; say whether there is one."""
@@ -217,8 +223,9 @@ class Feed:
         return ledger.room(flying=len(self.flying), tokens=tokens, money=money)
 
     def _tell(self) -> None:
-        if self._advance is not None:
-            self._advance(1)
+        if self._advance is not None and self._untold:
+            untold, self._untold = self._untold, 0
+            self._advance(untold)
 
 
 def prompt_characters(prompt: Prompt) -> int:
@@ -271,10 +278,10 @@ def _answered(model: TextModel, key: str, call: Call, outcome: Completion) -> St
     )
 
 
-def _failed(model: TextModel, failures: Sequence[FailedCall], *, fix: str) -> StropError:
+def _failed(model: TextModel, failures: Sequence[FailedCall], *, asked: int, fix: str) -> StropError:
     kinds = Counter(failure.kind for failure in failures)
     counted = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
     first = failures[0]
-    what = f"{len(failures)} calls to {model.name} failed ({counted})"
+    what = f"{len(failures)} of {asked} calls to {model.name} failed ({counted})"
     why = f"{first.message[:FAILURES_SHOWN]} (prompt: {str(first.request['prompt'])[:80]!r})"
     return Stopped(what, why=why, fix=fix) if first.transient else UserError(what, why=why, fix=fix)
