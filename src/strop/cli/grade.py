@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from strop.cli.options import Fields, parse_fields
 from strop.cli.output import AsJson, print_json, print_table
-from strop.cli.weak_to_strong import parse_fields
 
 if TYPE_CHECKING:
     from strop.evaluation.grading import GradingSummary
@@ -29,12 +29,7 @@ def grade_command(
         typer.Option(help="compat: the published rules; strict: equal values, key required; lenient: key optional."),
     ] = "strict",
     out: Annotated[Path | None, typer.Option(metavar="F", help="File for id, pred, gold, result.")] = None,
-    fields: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--fields", metavar="A=B", help="Use the file's B as A; dotted paths reach into objects; repeatable."
-        ),
-    ] = None,
+    fields: Fields = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress on standard error.")] = False,
     as_json: AsJson = False,
 ) -> None:

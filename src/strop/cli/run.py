@@ -9,11 +9,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from strop.cli.options import Device, Dtype, RecipeArgument, Sets, Workspace, load, workspace_or_default
+from strop.cli.options import (
+    BudgetOption,
+    Device,
+    Dtype,
+    RecipeArgument,
+    Sets,
+    Workspace,
+    load,
+    parse_budget,
+    workspace_or_default,
+)
 from strop.cli.output import AsJson, print_json
 
 if TYPE_CHECKING:
     from strop.records.document import Document
+    from strop.runs.budget import Budget
     from strop.runs.configuration import Loaded
 
 RUN_SEED = 0
@@ -35,6 +46,7 @@ def run_command(
     workspace: Workspace = None,
     device: Device = None,
     dtype: Dtype = None,
+    budget: BudgetOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a recipe; the last line is the path of its report.
@@ -46,14 +58,18 @@ def run_command(
         strop run weak_to_strong/cpu --name stories --set seeds=[1,2,3]
     """
     loaded = load(recipe, set_, device=device, dtype=dtype)
-    finished = execute(loaded, name=name, workspace=workspace_or_default(workspace), quiet=as_json)
+    finished = execute(
+        loaded, name=name, workspace=workspace_or_default(workspace), budget=parse_budget(budget), quiet=as_json
+    )
     if as_json:
         print_json({"recipe": loaded.name, "run": str(finished.run), "report": str(finished.report)})
     else:
         typer.echo(finished.report)
 
 
-def execute(loaded: Loaded, *, name: str | None, workspace: Path, quiet: bool) -> Finished:
+def execute(
+    loaded: Loaded, *, name: str | None, workspace: Path, quiet: bool, budget: Budget | None = None
+) -> Finished:
     """Run a recipe in its folder of the workspace.
 
     Args:
@@ -61,8 +77,10 @@ def execute(loaded: Loaded, *, name: str | None, workspace: Path, quiet: bool) -
         name: The folder's name; None makes it from the recipe's name.
         workspace: Where the folder and the call store are.
         quiet: Whether to keep progress to itself.
+        budget: The most that the run may spend over all its executions; None sets no limit.
     """
     from strop.report import write_report
+    from strop.runs.budget import UNLIMITED
     from strop.runs.configuration import import_object
     from strop.runs.run import Run
     from strop.runs.workspace import run_folder
@@ -70,7 +88,13 @@ def execute(loaded: Loaded, *, name: str | None, workspace: Path, quiet: bool) -
     folder = run_folder(workspace, name or loaded.name.replace("/", "-"))
     recipe = import_object(loaded.function)
     with Run.open(
-        folder, config=loaded.config, origins=loaded.origins, seed=RUN_SEED, workspace=workspace, quiet=quiet
+        folder,
+        config=loaded.config,
+        origins=loaded.origins,
+        seed=RUN_SEED,
+        workspace=workspace,
+        budget=budget or UNLIMITED,
+        quiet=quiet,
     ) as run:
         document = recipe(loaded.config, run)
     return Finished(folder.resolve(), write_report(with_run_facts(document, folder), folder).resolve())

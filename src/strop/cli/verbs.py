@@ -62,6 +62,7 @@ SECTIONS: dict[str, tuple[Verb, ...]] = {
         Verb("store", "store:app", "Size and pruning of the store of model calls."),
     ),
     "On files": (
+        Verb("generate", "generate:generate_command", "Answer a file of prompts; every call is kept, none paid twice."),
         Verb("grade", "grade:grade_command", "Grade reasoning answers: strict, lenient or as published."),
         Verb("weak-to-strong", "weak_to_strong:app", "Select, pair and audit answers of a weak and a strong model."),
     ),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from strop.cli.options import Fields, parse_fields
 from strop.cli.output import AsJson, print_json, print_table
 from strop.cli.weak_to_strong_audit import audit
 from strop.errors import UserError
@@ -52,25 +53,7 @@ Key = Annotated[
 ModeOption = Annotated[
     RuleMode, typer.Option(help="compat: equal normalised strings, as published; strict: equal values.")
 ]
-Fields = Annotated[
-    list[str] | None, typer.Option("--fields", help="Map a field, WANTED=YOURS, for example prompt=question.")
-]
 Seed = Annotated[int, typer.Option(help="Seed of the random stream; 42 is the published one.")]
-
-
-def parse_fields(given: Sequence[str] | None) -> dict[str, str]:
-    """Read ``--fields wanted=yours``, given any number of times.
-
-    Raises:
-        UserError: One of them has another form.
-    """
-    mapping: dict[str, str] = {}
-    for text in given or ():
-        wanted, equals, yours = text.partition("=")
-        if not (wanted and equals and yours):
-            raise UserError("--fields maps one field to another", value=text, fix="write --fields prompt=question")
-        mapping[wanted] = yours
-    return mapping
 
 
 def _rule(key: str, mode: RuleMode) -> AnswerRule:

@@ -23,7 +23,7 @@ SUFFIXES = (".jsonl", ".json", ".parquet", ".jsonl.gz", ".json.gz")
 PARQUET_ROWS_PER_GROUP = 10_000
 
 
-def _kind(path: Path) -> str:
+def table_kind(path: Path) -> str:
     name = path.name.removesuffix(".gz")
     for kind in (".jsonl", ".json", ".parquet"):
         if name.endswith(kind):
@@ -93,7 +93,7 @@ def iter_table(path: Path, *, fields: Mapping[str, str] | None = None) -> Iterat
         UserError: The file is missing, its suffix unknown, a line broken (file and line are named) or a
             mapped field absent.
     """
-    kind = _kind(path)
+    kind = table_kind(path)
     if kind == ".parquet":
         if not path.is_file():
             raise UserError("no such file", value=str(path))
@@ -165,7 +165,7 @@ def table_writer(path: Path) -> Iterator[Callable[[Mapping[str, Any]], None]]:
         UserError: The suffix is unknown.
         Stopped: The disk is full.
     """
-    kind = _kind(path)
+    kind = table_kind(path)
     with atomic_path(path) as part:
         if kind == ".parquet":
             listed: list[dict[str, Any]] = []

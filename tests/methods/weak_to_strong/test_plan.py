@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from strop.errors import UserError
 from strop.methods import RECIPES
 from strop.methods.weak_to_strong.config import WeakToStrongConfig
-from strop.methods.weak_to_strong.lengths import Range
+from strop.models.lengths import Range
 from strop.methods.weak_to_strong.plan import Plan, PlannedStage, plan, training_steps
 from strop.methods.weak_to_strong.recipe import SeedRun
 from strop.runs import CallStore, Run

@@ -17,7 +17,7 @@ import yaml
 
 from strop.errors import UserError
 from strop.methods.weak_to_strong.config import FilesData, Machine, PairSettings, WeakToStrongConfig
-from strop.methods.weak_to_strong.lengths import (
+from strop.models.lengths import (
     CHARACTERS_PER_TOKEN,
     NOTHING,
     Lengths,
