@@ -40,10 +40,11 @@ def longer_wins(pairs: Sequence[HumanPair]) -> Scores:
 
 def surface_features(text: str) -> Scores:
     """Return the `SURFACE_FEATURES` of a response, in that order."""
-    words = text.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'").lower().split()
+    plain, items = _LIST_LINE.subn("", text.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'"))
+    words = plain.lower().split()
     bare = [word.strip(".,;:!?\"'()") for word in words]
     count = max(len(words), 1)
-    sentences = max(len(re.findall(r"[.!?]+(?=\s|$)", text)), 1)
+    sentences = max(len(re.findall(r"[.!?]+(?=\s|$)", plain)), 1)
     return np.array(
         [
             np.log1p(len(words)),
@@ -52,7 +53,7 @@ def surface_features(text: str) -> Scores:
             text.count("!"),
             sum(word in _FIRST_PERSON for word in bare) / count,
             sum(word in _SECOND_PERSON for word in bare) / count,
-            len(_LIST_LINE.findall(text)),
+            items,
         ]
     )
 

@@ -125,9 +125,9 @@ class Resampling:
     def rate(self, events: Values, members: Members | None = None) -> Interval | None:
         """Return the share of pairs with an event, which may be rare, with Wilson's interval; None without values.
 
-        A bootstrap has nothing to draw from when few groups hold an event. The number of pairs is divided by the design
-        effect instead, the variance by group over that of as many independent pairs (Kish 1965), and is at
-        least the number of groups where all pairs are alike.
+        A bootstrap has nothing to draw from where few groups hold an event. Instead the pairs are counted down to as
+        many independent ones: their number over the design effect (Kish 1965), the variance by group over that of
+        independent pairs; where all pairs are alike, each group counts once.
 
         Args:
             events: 1 or 0 a pair; NaN is left out.

@@ -11,7 +11,6 @@ from strop.evaluation.statistics import Interval
 from strop.judging.judge import PairJudge
 from strop.judging.measures import Judgements, Measured, SliceFigures, few_groups, judgements_of, measure
 from strop.judging.pairs import HumanPair, data_hash, duel_of, pair_hash
-from strop.judging.slices import model_family
 from strop.judging.verdict import Thresholds, Verdict, decide, rulings_to_rows
 
 FEWEST_PAIRS = 10
@@ -128,7 +127,7 @@ def qualify(
         judge: Any judge of pairs.
         pairs: Pairs that people labelled, and that the judge never learnt from.
         thresholds: What the judge must show.
-        family: The family of the judge's model; guessed from its name by default.
+        family: The family of the judge's model, see `strop.judging.slices.model_family`; None for a judge of none.
         seed: Of orientation, folds and intervals.
 
     Raises:
@@ -144,7 +143,7 @@ def qualify(
     ordered = sorted(pairs, key=lambda pair: (pair_hash(pair), pair.group, str(pair.id)))
     duels = [duel_of(pair, seed=seed) for pair in ordered]
     judgements = judgements_of(ordered, duels, judge.compare(duels))
-    return assess(judgements, judge=judge, thresholds=thresholds, family=family or model_family(judge.name), seed=seed)
+    return assess(judgements, judge=judge, thresholds=thresholds, family=family, seed=seed)
 
 
 def assess(
