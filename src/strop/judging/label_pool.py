@@ -78,12 +78,14 @@ class LabelFile:
         rows: Its rows.
         preferences: What can be learnt from.
         left_out: Rows that bring none, by reason.
+        renamed: The wanted names that a rename brought.
     """
 
     path: Path
     rows: int
     preferences: tuple[Preference, ...]
     left_out: Mapping[str, int]
+    renamed: frozenset[str]
 
 
 def preference_of(pair: HumanPair) -> Preference:
@@ -99,23 +101,26 @@ def read_labels(
 
     Args:
         path: JSONL, JSON or Parquet (also ``.gz``), or CSV.
-        fields: Renames, wanted name to the file's name.
+        fields: Renames, wanted name to the file's name; those of fields that this file lacks are passed over, so that
+            one mapping serves files of different shapes.
         across: Match rated responses of different contexts too, where none of the same is left; see `match`.
         seed: Of the matching.
 
     Raises:
         UserError: The file cannot be read, has no rows, or its rows are neither of the two formats.
     """
-    first = next(iter(_rows(path, fields or {})), None)
+    first = next(iter(_rows(path, {})), None)
     if first is None:
         raise UserError("a file of labels without rows", value=str(path))
-    names = set(first)
+    renames = {wanted: given for wanted, given in (fields or {}).items() if given in first}
+    names = set(first) - set(renames.values()) | set(renames)
     if {"better", "worse"} <= names or {"chosen", "rejected"} <= names:
-        pairs = read_pair_file(path, fields)
+        pairs = read_pair_file(path, renames)
         found = tuple(map(preference_of, pairs.pairs))
-        return LabelFile(path, len(found) + sum(pairs.left_out.values()), found, pairs.left_out)
+        rows = len(found) + sum(pairs.left_out.values())
+        return LabelFile(path, rows, found, pairs.left_out, frozenset(renames))
     if {"response", "score"} <= names and names & {"context", "prompt"}:
-        return _rated_file(path, fields or {}, across=across, random=Random(seed))
+        return _rated_file(path, renames, across=across, random=Random(seed))
     raise UserError(
         f"{path}: its rows are neither pairs nor rated responses",
         value=", ".join(sorted(map(str, names))),
@@ -133,9 +138,6 @@ def _rows(path: Path, fields: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             for row in csv.DictReader(stream, strict=True):
-                missing = [given for given in fields.values() if given not in row]
-                if missing:
-                    raise UserError(f"{path}: no field {missing[0]!r}", alternatives=sorted(filter(None, row)))
                 yield row | {wanted: row[given] for wanted, given in fields.items()}
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: cannot be read", why=str(error)) from None
@@ -160,7 +162,7 @@ def _rated_file(path: Path, fields: Mapping[str, str], *, across: bool, random: 
         found += crossed
     if alone:
         left_out["no partner" if across else "no other response to the same context with another score"] = len(alone)
-    return LabelFile(path, count, tuple(found), dict(left_out))
+    return LabelFile(path, count, tuple(found), dict(left_out), frozenset(fields))
 
 
 def _text(row: Row, name: str, path: Path, number: int) -> str:
