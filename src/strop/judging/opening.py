@@ -1,0 +1,80 @@
+"""From what a user names to a judge: a folder that `strop judge fit` wrote, or a model with a rubric."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from strop.errors import UserError
+from strop.judging.asking import Asking
+from strop.judging.judge import PairJudge
+from strop.judging.llm import LlmJudge
+from strop.judging.prompts import ReplyForm
+from strop.judging.rubric import Rubric
+from strop.models.asking import Advance
+from strop.models.opening import open_model
+from strop.models.spec import ModelSpec, parse_model
+from strop.runs.store import CallStore
+
+FITTED_FILE = "judge.json"
+
+
+def is_fitted(judge: str) -> bool:
+    """Say whether `judge` names a folder that `strop judge fit` wrote."""
+    return (Path(judge) / FITTED_FILE).is_file()
+
+
+def reply_form(spec: ModelSpec) -> ReplyForm:
+    """Return how a model is asked to reply: JSON where a server may hold it to a schema, plain lines otherwise."""
+    return "json" if spec.kind in ("endpoint", "vllm") else "text"
+
+
+@contextmanager
+def open_judge(
+    judge: str,
+    *,
+    rubric: Rubric | None,
+    store: CallStore,
+    asking: Asking | None = None,
+    per_criterion: bool = False,
+    device: str = "auto",
+    dtype: str = "auto",
+    advance: Advance | None = None,
+) -> Iterator[PairJudge]:
+    """Open a judge and close its model at the end.
+
+    Args:
+        judge: A folder with a fitted judge, or a model as everywhere else: ``builtin:NAME``, a folder, a URL.
+        rubric: What a model judges by; a fitted judge has learnt it from its labels and takes none.
+        store: Keeps a model's replies.
+        asking: How a model is asked; by default greedy, in the form that suits its kind.
+        per_criterion: Whether a model also compares by each criterion.
+        device: For local models.
+        dtype: For local models.
+        advance: Told how many replies have come.
+
+    Raises:
+        UserError: There is no such judge, or a model was given without a rubric.
+    """
+    if is_fitted(judge):
+        from strop.judging.fitted import FittedJudge
+
+        yield FittedJudge.load(Path(judge))
+        return
+    spec = parse_model(judge)
+    if rubric is None:
+        raise UserError("a model judges by a rubric, and none was given", value=judge, fix="name one with --rubric")
+    model = open_model(spec, device=device, dtype=dtype)
+    try:
+        yield LlmJudge(
+            model=model,
+            rubric=rubric,
+            store=store,
+            asking=asking or replace(Asking(), form=reply_form(spec)),
+            per_criterion=per_criterion,
+            advance=advance,
+        )
+    finally:
+        model.close()
