@@ -24,6 +24,7 @@ FAILURE_KINDS = (
     "contradiction",
     "empty",
     "missing",
+    "no_majority",
     "not_integer",
     "null",
     "out_of_range",
