@@ -196,6 +196,7 @@ def show_forecast(config: GenerationConfig, *, pilot: int, workspace: Path, as_j
                 store=store,
                 pilot=pilot,
                 random=Random(config.sampling.seed),
+                parallel=config.model.parallel,
                 advance=advance,
             )
     finally:

@@ -52,7 +52,7 @@ class CallFigures:
         prompt_tokens: Tokens read.
         completion_tokens: Tokens written.
         money: What they cost; None where the price is not known.
-        seconds: How long they take, with the concurrency that the pilot reached.
+        seconds: How long they take, one's share of the time that many take side by side.
     """
 
     prompt_tokens: Expected
@@ -108,6 +108,7 @@ def forecast(
     store: CallStore,
     pilot: int,
     random: Random,
+    parallel: int = 1,
     advance: Advance | None = None,
 ) -> Forecast:
     """Ask `pilot` of the prompts that lack an answer, and tell from them what the others will take.
@@ -120,6 +121,8 @@ def forecast(
         store: What it holds costs nothing; the pilot's answers go into it.
         pilot: Prompts to ask, at most those that are left. Where none are left, stored ones tell the tokens.
         random: Chooses them.
+        parallel: Calls that the model answers side by side once there are enough; a smaller pilot cannot show that, so
+            the time's range reaches down to it.
         advance: Told of the pilot's answers as they come.
 
     Raises:
@@ -135,17 +138,22 @@ def forecast(
         for row in ask_each(model, chosen, sampling, samples=samples, store=store, advance=advance)
     ]
     seconds, asked = time.monotonic() - started, store.ledger.spent.calls - before
-    each = seconds / max(1, asked)
     # Samples of one prompt are alike: the prompt is what counts as one observation.
     answered = [row for row in rows if row]
     figures = CallFigures(
         prompt_tokens=_mean_over(answered, lambda call: call.prompt_tokens),
         completion_tokens=_mean_over(answered, lambda call: call.completion_tokens),
         money=None if model.price is None else _mean_over(answered, lambda call: call.money or 0.0),
-        seconds=Expected(each, each / TIME_SPREAD, each * TIME_SPREAD),
+        seconds=_pace(seconds, asked, parallel),
     )
     failed = len(chosen) * samples - sum(map(len, rows))
     return Forecast(len(unique) * samples, stored, asked, failed, figures)
+
+
+def _pace(seconds: float, asked: int, parallel: int) -> Expected:
+    slow = seconds / max(1, asked)
+    fast = slow * min(1.0, asked / parallel)
+    return Expected(math.sqrt(slow * fast), fast / TIME_SPREAD, slow * TIME_SPREAD)
 
 
 def _mean_over(rows: Sequence[Sequence[StoredCall]], figure: Callable[[StoredCall], float]) -> Expected:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from math import ceil, floor
 from pathlib import Path
 from typing import Any, Self, cast
@@ -17,14 +18,6 @@ import yaml
 
 from strop.errors import UserError
 from strop.methods.weak_to_strong.config import FilesData, Machine, PairSettings, WeakToStrongConfig
-from strop.models.lengths import (
-    CHARACTERS_PER_TOKEN,
-    NOTHING,
-    Lengths,
-    Range,
-    fast_tokenizer,
-    weights_folder,
-)
 from strop.methods.weak_to_strong.preflight import preflight
 from strop.methods.weak_to_strong.problems import Problems, draw_problems
 from strop.methods.weak_to_strong.recipe import SeedRun
@@ -41,6 +34,15 @@ from strop.methods.weak_to_strong.stages import (
     sample,
     select,
     shuffle_answers,
+)
+from strop.models.forecasting import Expected
+from strop.models.lengths import (
+    CHARACTERS_PER_TOKEN,
+    NOTHING,
+    Lengths,
+    Range,
+    fast_tokenizer,
+    weights_folder,
 )
 from strop.models.protocol import Call, Sampling
 from strop.models.spec import ModelSpec
@@ -66,7 +68,10 @@ class PlannedStage:
         completion_tokens: Tokens of all answers; one each at least, `max_tokens` each at most.
         steps: Optimiser steps.
         stored: How many of the calls the workspace holds already; None where that cannot be known before the run.
-        seconds: What it took in earlier runs of the workspace with the same settings; None where there is none.
+        seconds: What it took in earlier runs of the workspace with the same settings, or a pilot's forecast; None
+            where there is neither.
+        base: The model whose tokenizer it has, and which stands for it in a pilot.
+        money: A pilot's forecast of what its calls cost; None without a pilot, or where no price is known.
     """
 
     stage: str
@@ -77,11 +82,16 @@ class PlannedStage:
     steps: Range = NOTHING
     stored: int | None = None
     seconds: Range | None = None
+    base: str | None = None
+    money: Expected | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What several stages need together; `stored` counts the calls that are known to be in the workspace."""
+    """What several stages need together.
+
+    `stored` counts the calls that are known to be in the workspace. Time and money are None where no stage has any.
+    """
 
     trainings: int
     calls: int
@@ -89,6 +99,8 @@ class Totals:
     completion_tokens: Range
     steps: Range
     stored: int
+    seconds: Range | None = None
+    money: Expected | None = None
 
     @classmethod
     def of(cls, stages: Sequence[PlannedStage]) -> Self:
@@ -100,13 +112,20 @@ class Totals:
             completion_tokens=Range.total(stage.completion_tokens for stage in stages),
             steps=Range.total(stage.steps for stage in stages),
             stored=sum(stage.stored or 0 for stage in stages),
+            seconds=Range.total(timed) if (timed := [s.seconds for s in stages if s.seconds is not None]) else None,
+            money=reduce(Expected.plus, costs) if (costs := [s.money for s in stages if s.money is not None]) else None,
         )
 
     def __str__(self) -> str:
-        return (
-            f"{self.calls:,} calls ({self.stored:,} known to be stored), {self.prompt_tokens} prompt tokens, "
-            f"{self.completion_tokens} completion tokens, {self.trainings:,} trainings of {self.steps} optimiser steps"
-        )
+        parts = [
+            f"{self.calls:,} calls ({self.stored:,} known to be stored)",
+            f"{self.prompt_tokens} prompt tokens",
+            f"{self.completion_tokens} completion tokens",
+            f"{self.trainings:,} trainings of {self.steps} optimiser steps",
+        ]
+        parts += [] if self.seconds is None else [f"{self.seconds} s for the stages whose time is known"]
+        parts += [] if self.money is None else [f"money {self.money.low:,.4g} to {self.money.high:,.4g}"]
+        return ", ".join(parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +137,14 @@ class Plan:
         one_seed: What the first seed needs.
         all_seeds: What all seeds need.
         notes: What the figures rest on, for people.
+        seeds: How many seeds there are.
     """
 
     stages: tuple[PlannedStage, ...]
     one_seed: Totals
     all_seeds: Totals
     notes: tuple[str, ...]
+    seeds: int
 
 
 def plan(config: WeakToStrongConfig, *, workspace: Path) -> Plan:
@@ -146,7 +167,7 @@ def plan(config: WeakToStrongConfig, *, workspace: Path) -> Plan:
     times = earlier_times(config, workspace)
     stages = tuple(replace(stage, seconds=times.get(stage.stage)) for stage in [*recorded[0], PlannedStage("results")])
     one, every = Totals.of(recorded[0]), Totals.of([stage for seed in recorded for stage in seed])
-    return Plan(stages, one, every, tuple(_notes(config, stages, one, every)))
+    return Plan(stages, one, every, tuple(_notes(config, stages, one, every)), len(config.seeds))
 
 
 def _record(config: WeakToStrongConfig, seed: int, store: CallStore | None) -> list[PlannedStage]:
@@ -251,6 +272,7 @@ class _Recorder:
                 prompt_tokens=each.times(samples),
                 completion_tokens=Range(calls, calls * self.config.decoding.max_tokens),
                 stored=stored,
+                base=_base(model).model,
             )
         )
 
