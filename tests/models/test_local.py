@@ -1,4 +1,4 @@
-"""Local models: batches, contexts, and folders that are no models."""
+"""Local models: samplings, contexts, and folders that are no models."""
 
 from __future__ import annotations
 
@@ -13,26 +13,10 @@ from strop.models.protocol import Call, CallFailure, Completion, Sampling
 from strop.records.rows import Message
 
 
-def test_batches_are_sorted_bounded_and_whole(tiny_folder: Path) -> None:
-    """Two layers, two key-value heads of 8, float32: 2 * 2 * 2 * 8 * 4 = 256 bytes a token.
-
-    With 64 KiB a batch holds 256 tokens: at 60 + 4 tokens a completion, four completions.
-    """
-    model = LocalModel(tiny_folder, device="cpu", batch_size=6, cache_bytes=1 << 16)
-    sampling = Sampling(max_tokens=4)
-    calls = [Call("go" + " go" * 59, sampling, sample) for sample in range(5)]
-    calls += [Call(f"go {number}", sampling) for number in range(8)]
-    plan = model.plan(calls)
-    assert plan == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11, 12]]
-    finished = [[index for index, _ in batch] for batch in model.complete(calls)]
-    assert finished == plan
-    assert [[i for i, _ in batch] for batch in model.complete(calls, done={*range(4), 8, 9})] == plan[1:]
-
-
 def test_different_samplings_never_share_a_batch(tiny: LocalModel) -> None:
     short, long = Sampling(max_tokens=2), Sampling(max_tokens=5)
     calls = [Call("go", short), Call("go", long), Call("stop", short)]
-    assert tiny.plan(calls) == [[0, 2], [1]]
+    assert [batch.places for batch in tiny.batching.batches(calls)] == [[0, 2], [1]]
     lengths = {
         index: outcome.completion_tokens
         for batch in tiny.complete(calls)

@@ -72,7 +72,7 @@ def builtin_folder(name: str) -> Path:
         return source
     folder = cache_folder() / f"{name}-{file_hash(source)[:16]}-{CONVERSION}"
     if not folder.is_dir():
-        from strop.models.local import quiet_transformers
+        from strop.models.batching import quiet_transformers
 
         log.info("converting %s into %s, about a minute, once", source.name, folder)
         with _published(folder) as part, quiet_transformers():

@@ -1,8 +1,8 @@
 """Texts as vectors: a frozen sentence encoder on this machine, its vectors kept on disk between runs.
 
 An encoder reads only so many tokens (256 for ``builtin:minilm``). A longer text is halved at the whitespace nearest
-its middle until every part fits; its vector is the mean of the parts' vectors, weighted by their tokens and brought
-back to length 1. Nothing is cut off, and how many texts were divided is counted.
+its middle until every part fits; its vector is the mean of the parts' vectors, weighted by their tokens. All vectors
+are brought to length 1. Nothing is cut off, and how many texts were divided is counted.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Embedder:
 
     @cached_property
     def _encoder(self) -> Any:
-        from strop.models.local import quiet_transformers
+        from strop.models.batching import quiet_transformers
 
         with quiet_transformers():
             return _load(self._folder, self._device)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Container, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from strop.errors import UserError
+from strop.models.batching import CACHE_BYTES, Batching, EncodedBatch, quiet_transformers, transformers_errors
 from strop.models.protocol import Call, CallFailure, Completion, Outcome, Sampling
-from strop.models.render import Chat, encode_prompts, read_completion
+from strop.models.render import Chat, read_completion
 from strop.models.weights import check_folder, folder_revision
 from strop.records.rows import Prompt
 from strop.runs.budget import FREE, Price
@@ -22,19 +21,12 @@ if TYPE_CHECKING:
 
     from strop.models.decoding import Row, StopStrings
 
-CACHE_BYTES = 1 << 30
-"""Memory that the keys and values of one batch may take."""
-UNLIMITED_CONTEXT = 1 << 30
-WINDOW = 8192
-"""Calls that batches are cut from at a time."""
-
 
 class LocalModel:
     """A model folder, loaded.
 
     A sample depends on the model, its call and its seed. What else is in its batch changes it only where two tokens
-    are tied to the last bits of float32; batches are therefore cut from windows of the calls in a fixed way, and a
-    continued run computes the very batches of an unbroken one.
+    are tied to the last bits of float32, and batches are cut in a fixed way: see `batching`.
     """
 
     def __init__(
@@ -65,12 +57,12 @@ class LocalModel:
         check_folder(folder)
         self.folder, self.chat = folder, chat
         self._name = name or folder.name
-        self._device, self._dtype = resolve_device(device), dtype
-        if dtype == "auto":
-            self._dtype = "float32" if self._device == "cpu" else "bfloat16"
-        self._batch_size, self._cache_bytes = batch_size, cache_bytes
+        self._device = resolve_device(device)
+        self._dtype = resolve_dtype(dtype, device=self._device)
+        self.batching = Batching(folder, dtype=self._dtype, chat=chat, batch_size=batch_size, cache_bytes=cache_bytes)
+        self.tokenizer, self.context = self.batching.tokenizer, self.batching.context
         self._stop_strings: dict[tuple[str, ...], StopStrings] = {}
-        self.tokenizer, self.model = _load(folder, device=self._device, dtype=self._dtype)
+        self.model = _load(folder, device=self._device, dtype=self._dtype)
 
     @property
     def name(self) -> str:
@@ -79,16 +71,8 @@ class LocalModel:
 
     @cached_property
     def revision(self) -> str:
-        """The hash of the folder's files, with what else changes an answer: dtype and chat where not the usual."""
-        unusual = [
-            value for value, usual in ((self._dtype, "float32"), (f"chat-{self.chat}", "chat-auto")) if value != usual
-        ]
-        return "+".join([folder_revision(self.folder), *unusual])
-
-    def plan(self, calls: Sequence[Call]) -> list[list[int]]:
-        """Cut `calls` into batches: same sampling, near in length, the longest first, samples of a prompt together."""
-        prompts = self._encode(calls)
-        return [batch for batch in self._batches(calls, prompts) if batch]
+        """See `local_revision`."""
+        return local_revision(self.folder, dtype=self._dtype, chat=self.chat)
 
     @property
     def price(self) -> Price | None:
@@ -98,15 +82,9 @@ class LocalModel:
     def complete(
         self, calls: Iterable[Call], *, done: Container[int] = frozenset()
     ) -> Iterator[list[tuple[int, Outcome]]]:
-        """Yield batches of completions; see `TextModel.complete`. Batches are cut from windows of `WINDOW` calls."""
-        stream, first = iter(calls), 0
-        while window := list(islice(stream, WINDOW)):
-            prompts = self._encode(window)
-            for batch in self._batches(window, prompts):
-                if not all(first + index in done for index in batch):
-                    outcomes = self._complete_batch(window, batch, prompts)
-                    yield [(first + index, outcome) for index, outcome in outcomes]
-            first += len(window)
+        """Yield batches of completions; see `TextModel.complete`."""
+        for batch in self.batching.batches(calls, done=done):
+            yield list(zip(batch.places, self._complete_batch(batch), strict=True))
 
     def close(self) -> None:
         """Drop the weights."""
@@ -116,48 +94,20 @@ class LocalModel:
 
             torch.cuda.empty_cache()
 
-    def _encode(self, calls: Sequence[Call]) -> dict[Prompt, list[int]]:
-        unique = list(dict.fromkeys(call.prompt for call in calls))
-        return dict(zip(unique, encode_prompts(self.tokenizer, unique, chat=self.chat), strict=True))
-
-    def _batches(self, calls: Sequence[Call], prompts: dict[Prompt, list[int]]) -> list[list[int]]:
-        first = {prompt: order for order, prompt in enumerate(prompts)}
-        samplings = {sampling: order for order, sampling in enumerate(dict.fromkeys(call.sampling for call in calls))}
-
-        def place(index: int) -> tuple[int, int, int, int]:
-            call = calls[index]
-            return samplings[call.sampling], -len(prompts[call.prompt]), first[call.prompt], index
-
-        batches: list[list[int]] = []
-        longest = 0
-        for index in sorted(range(len(calls)), key=place):
-            call = calls[index]
-            opened = bool(batches) and calls[batches[-1][0]].sampling == call.sampling
-            if not opened or len(batches[-1]) >= min(self._batch_size, max(1, self._token_budget // longest)):
-                batches.append([])
-                # The first of a batch is the longest, so that it sets the length of all.
-                longest = min(len(prompts[call.prompt]) + call.sampling.max_tokens, self.context)
-            batches[-1].append(index)
-        return batches
-
-    def _complete_batch(
-        self, calls: Sequence[Call], batch: list[int], prompts: dict[Prompt, list[int]]
-    ) -> list[tuple[int, Outcome]]:
+    def _complete_batch(self, batch: EncodedBatch) -> list[Outcome]:
         started = time.monotonic()
-        outcomes: dict[int, Outcome] = {}
-        for index in batch:
-            length = len(prompts[calls[index].prompt])
-            if not 0 < length < self.context:
-                outcomes[index] = _unfit(length, self.context)
-        fit = [index for index in batch if index not in outcomes]
-        if fit:
-            rows = self._decode([calls[index] for index in fit], prompts)
-            latency = time.monotonic() - started
-            for index, row in zip(fit, rows, strict=True):
-                outcomes[index] = self._completion(calls[index], row, len(prompts[calls[index].prompt]), latency)
-        return [(index, outcomes[index]) for index in batch]
+        lengths = {prompt: len(tokens) for prompt, tokens in batch.tokens.items()}
+        fit = {prompt for prompt, length in lengths.items() if 0 < length < self.context}
+        rows = iter(self._decode([call for call in batch.calls if call.prompt in fit], batch.tokens) if fit else ())
+        latency = time.monotonic() - started
+        return [
+            self._completion(call, next(rows), lengths[call.prompt], latency)
+            if call.prompt in fit
+            else _unfit(lengths[call.prompt], self.context)
+            for call in batch.calls
+        ]
 
-    def _decode(self, calls: Sequence[Call], prompts: dict[Prompt, list[int]]) -> list[Row]:
+    def _decode(self, calls: Sequence[Call], tokens: dict[Prompt, list[int]]) -> list[Row]:
         from strop.models.decoding import Row, Sampler, decode, noise_key
 
         sampling = calls[0].sampling
@@ -166,13 +116,13 @@ class LocalModel:
             Row(
                 order[call.prompt],
                 noise_key(call),
-                min(sampling.max_tokens, self.context - len(prompts[call.prompt])),
+                min(sampling.max_tokens, self.context - len(tokens[call.prompt])),
             )
             for call in calls
         ]
         decode(
             self.model,
-            [prompts[prompt] for prompt in order],
+            [tokens[prompt] for prompt in order],
             rows,
             sampler=Sampler(sampling),
             ends=self._ends(sampling),
@@ -220,19 +170,6 @@ class LocalModel:
         pad = self.tokenizer.pad_token_id
         return int(pad) if pad is not None else 0
 
-    @cached_property
-    def context(self) -> int:
-        """Most tokens that prompt and completion may have together."""
-        return int(getattr(self.model.config, "max_position_embeddings", None) or UNLIMITED_CONTEXT)
-
-    @cached_property
-    def _token_budget(self) -> int:
-        config = self.model.config
-        heads = config.num_attention_heads
-        width = getattr(config, "head_dim", None) or config.hidden_size // heads
-        kept = getattr(config, "num_key_value_heads", None) or heads
-        return self._cache_bytes // int(2 * config.num_hidden_layers * kept * width * self.model.dtype.itemsize)
-
 
 def _unfit(length: int, context: int) -> CallFailure:
     if length == 0:
@@ -242,18 +179,17 @@ def _unfit(length: int, context: int) -> CallFailure:
     )
 
 
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Keep the progress bars of transformers out of ours."""
-    from transformers.utils import logging
+def local_revision(folder: Path, *, dtype: str, chat: Chat) -> str:
+    """Return the hash of the folder's files, with what else changes an answer: dtype and chat where not the usual."""
+    unusual = [value for value, usual in ((dtype, "float32"), (f"chat-{chat}", "chat-auto")) if value != usual]
+    return "+".join([folder_revision(folder), *unusual])
 
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
+
+def resolve_dtype(dtype: str, *, device: str) -> str:
+    """Return the type of the weights in memory: ``auto`` is float32 on a CPU and bfloat16 elsewhere."""
+    if dtype != "auto":
+        return dtype
+    return "float32" if device == "cpu" else "bfloat16"
 
 
 def resolve_device(device: str) -> str:
@@ -278,16 +214,12 @@ def resolve_device(device: str) -> str:
     return device
 
 
-def _load(folder: Path, *, device: str, dtype: str) -> tuple[Any, Any]:
+def _load(folder: Path, *, device: str, dtype: str) -> Any:
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     weights: torch.dtype = getattr(torch, dtype)
     offline: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    try:
-        with quiet_transformers():
-            tokenizer = AutoTokenizer.from_pretrained(folder, **offline)
-            model = AutoModelForCausalLM.from_pretrained(folder, dtype=weights, use_safetensors=True, **offline)
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError("transformers cannot load this model", value=str(folder), why=str(error)) from error
-    return tokenizer, model.to(device).eval()
+    with quiet_transformers(), transformers_errors(folder):
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=weights, use_safetensors=True, **offline)
+    return model.to(device).eval()

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from strop.evaluation.answers import Mode
+from strop.models.placement import Placement
 from strop.models.spec import ModelField
 from strop.records import Identifier
 from strop.runs.configuration import Config
@@ -152,17 +153,9 @@ class Evaluation(Config):
     """Nominal coverage of the intervals."""
 
 
-class Machine(Config):
-    """Where and with what models run."""
+class Machine(Placement):
+    """Where models answer, and how trainings are started."""
 
-    device: str = Field("auto", json_schema_extra={"fingerprint": False})
-    """Where local models run: `auto` (the first GPU, else the CPU), `cpu`, `cuda`, `cuda:1`."""
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Weights in memory when a local model answers; `auto` is float32 on a CPU and bfloat16 on a GPU."""
-    serve: Literal["transformers", "vllm"] = "transformers"
-    """What answers with weights on this machine: transformers in this process, or a vLLM server that strop starts."""
-    vllm_command: tuple[str, ...] = Field(("vllm", "serve"), json_schema_extra={"fingerprint": False})
-    """`serve: vllm`: the command in front of the model's name, for example in an environment of its own."""
     launcher: Launcher = Field(Launcher(), json_schema_extra={"fingerprint": False})
     """How trainings are started; changes speed and memory, not results."""
 

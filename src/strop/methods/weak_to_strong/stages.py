@@ -39,9 +39,10 @@ from strop.methods.weak_to_strong.problems import draw_problems
 from strop.methods.weak_to_strong.prompts import clean_response, demonstration_block, zero_shot_prompt
 from strop.methods.weak_to_strong.selection import AnswerPair
 from strop.models.asking import ask
-from strop.models.opening import model_folder, open_model
+from strop.models.opening import model_folder
+from strop.models.placement import open_placed
 from strop.models.protocol import Sampling, TextModel
-from strop.models.spec import ModelSpec, parse_model
+from strop.models.spec import ModelSpec
 from strop.records import Answer, Identifier, Question, SampledAnswers, SupervisedExample, align, read_table
 from strop.runs import Artifact, Stage, stream
 from strop.training.job import TrainingJob
@@ -90,10 +91,7 @@ def draw_gold(stage: Stage, data: Data, *, seed: int) -> None:
 
 def open_for(model: Model, machine: Machine) -> TextModel:
     """Open a model of the configuration, or one that the run has trained, where and as `machine` says."""
-    spec = parse_model(str(model.path("model"))) if isinstance(model, Artifact) else model
-    if machine.serve == "vllm" and spec.kind in ("local", "hf"):
-        spec = parse_model({"model": f"vllm:{spec.target}", "vllm_command": list(machine.vllm_command)})
-    return open_model(spec, device=machine.device, dtype=machine.dtype)
+    return open_placed(model.path("model") if isinstance(model, Artifact) else model, machine)
 
 
 def _generate(
