@@ -1,5 +1,15 @@
 """Statistics that go with every number: no number without its n and its interval, no NaN where there is no number."""
 
+from strop.evaluation.statistics.agreement import (
+    SPEARMAN,
+    Measure,
+    agreement_intervals,
+    alpha_measure,
+    cohen_kappa,
+    kappa_measure,
+    krippendorff_alpha,
+    spearman,
+)
 from strop.evaluation.statistics.clusters import (
     DIFFERENCE_OF_SHARES,
     SHARE,
@@ -20,6 +30,7 @@ from strop.evaluation.statistics.recovery import (
     RecoveryVerdict,
     gap_recovered,
 )
+from strop.evaluation.statistics.win_rate import WinRate, length_controlled_win_rate
 
 __all__ = [
     "DIFFERENCE_OF_SHARES",
@@ -29,25 +40,35 @@ __all__ = [
     "RESAMPLES",
     "SHARE",
     "SMALLEST_RECOVERY",
+    "SPEARMAN",
     "UNBOUNDED",
     "GapRecovered",
     "Interval",
+    "Measure",
     "Needed",
     "NotEstimable",
     "Outcomes",
     "PairedComparison",
     "RecoveryVerdict",
     "SignTest",
+    "WinRate",
+    "agreement_intervals",
+    "alpha_measure",
     "any_of_k",
     "bootstrap_means",
     "cluster_bootstrap",
+    "cohen_kappa",
     "compare_paired",
     "difference_interval",
     "gap_recovered",
     "items_needed",
+    "kappa_measure",
+    "krippendorff_alpha",
+    "length_controlled_win_rate",
     "mean_interval",
     "paired_cluster_difference",
     "pass_at_k",
     "sign_test",
+    "spearman",
     "wilson",
 ]

@@ -45,6 +45,13 @@ class Grouped(NamedTuple):
     groups: int
     left_out: int
 
+    def resamples(self, generator: np.random.Generator, count: int) -> Iterator[Floats]:
+        """Yield the rows of `count` resamples, in each of which groups are drawn with replacement."""
+        members = np.split(np.arange(len(self.rows)), np.flatnonzero(np.diff(self.codes)) + 1)
+        for _ in range(count):
+            drawn = generator.integers(self.groups, size=self.groups)
+            yield self.rows[np.concatenate([members[group] for group in drawn])]
+
 
 def mean(rows: Floats) -> float:
     """Return the mean of `rows`."""
@@ -85,9 +92,9 @@ def group_sums(rows: Floats, codes: NDArray[np.intp], groups: int) -> Floats:
     return np.stack([np.bincount(codes, weights=column, minlength=groups) for column in rows.T], axis=1)
 
 
-def group_weights(groups: int, generator: np.random.Generator, resamples: int) -> Iterator[Floats]:
-    """Yield how often each group is drawn, ``(draws, groups)``, in blocks that fit into memory."""
-    at_once = max(1, _CELLS_AT_ONCE // groups)
+def group_weights(groups: int, generator: np.random.Generator, resamples: int, *, rows: int) -> Iterator[Floats]:
+    """Yield how often each group is drawn, ``(draws, groups)``, in blocks that stay small when spread over `rows`."""
+    at_once = max(1, _CELLS_AT_ONCE // max(groups, rows))
     for start in range(0, resamples, at_once):
         drawn = generator.integers(groups, size=(min(at_once, resamples - start), groups))
         yield np.stack([np.bincount(row, minlength=groups) for row in drawn]).astype(np.float64)
@@ -97,7 +104,8 @@ def resampled_sums(sums: Floats, generator: np.random.Generator, resamples: int)
     """Return bootstrap draws ``(resamples, columns)`` of the total of `sums`, which holds one row a group."""
     kinds, counts = np.unique(sums, axis=0, return_counts=True)
     if len(kinds) * 8 > len(sums):
-        return np.concatenate([weights @ sums for weights in group_weights(len(sums), generator, resamples)])
+        blocks = group_weights(len(sums), generator, resamples, rows=sums.size)
+        return np.concatenate([weights @ sums for weights in blocks])
     # Groups with the same sums are exchangeable: drawing how many of each kind come up is the same draw, much faster.
     return np.asarray(generator.multinomial(len(sums), counts / len(sums), size=resamples) @ kinds, dtype=np.float64)
 
@@ -138,15 +146,11 @@ def cluster_bootstrap(
         sums = group_sums(grouped.rows[:, :1], grouped.codes, grouped.groups)[:, 0]
         sizes = np.bincount(grouped.codes, minlength=grouped.groups).astype(np.float64)
         return mean_of_groups(sums, sizes, generator, bounds=bounds, resamples=resamples, level=level)
-    rows = grouped.rows if np.ndim(values) > 1 else grouped.rows[:, 0]
-    members = np.split(np.arange(len(rows)), np.flatnonzero(np.diff(grouped.codes)) + 1)
-    draws = [
-        statistic(rows[np.concatenate([members[group] for group in drawn])])
-        for drawn in generator.integers(grouped.groups, size=(resamples, grouped.groups))
-    ]
-    return widened_percentiles(
-        statistic(rows), np.asarray(draws), len(rows), grouped.groups, bounds=bounds, level=level
-    )
+    flat = np.ndim(values) == 1
+    rows = grouped.rows[:, 0] if flat else grouped.rows
+    drawn = (resample[:, 0] if flat else resample for resample in grouped.resamples(generator, resamples))
+    draws = np.asarray([statistic(resample) for resample in drawn])
+    return widened_percentiles(statistic(rows), draws, len(rows), grouped.groups, bounds=bounds, level=level)
 
 
 def mean_of_groups(
