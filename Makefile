@@ -10,7 +10,7 @@ export HF_HUB_OFFLINE := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format bench clean
+.PHONY: help demo test test-slow lint format bench bench-peers clean
 
 help:  ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,17 @@ format: .venv/.installed-stamp  ## Rewrite the code in the house format
 
 bench: .venv/.installed-stamp  ## Print the ratios of every benchmark, measured side by side
 	$(BIN)/python benchmarks/run_all.py
+
+# Each peer lives in an environment of its own, with the versions that its file names; CALLS=2000 makes it shorter.
+.bench-peers/%/.installed-stamp: benchmarks/peers/%.txt
+	test -x .bench-peers/$*/bin/python || $(PYTHON) -m venv .bench-peers/$*
+	.bench-peers/$*/bin/python -m pip install --quiet -r $<
+	touch $@
+
+.PRECIOUS: .bench-peers/%/.installed-stamp
+
+bench-peers: .venv/.installed-stamp .bench-peers/distilabel/.installed-stamp .bench-peers/inspect-ai/.installed-stamp  ## Compare the calls a second with distilabel and Inspect, each in its own environment
+	$(BIN)/python benchmarks/peers/compare.py $(if $(CALLS),--calls $(CALLS))
 
 clean:  ## Remove caches; .venv and runs stay
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist src/*.egg-info

@@ -1,12 +1,13 @@
 """The clients that the throughput benchmark compares: each asks the same prompts of the same server.
 
-An arm answers one call before the clock starts, so that lazy imports and the first connection are not measured, and
-keeps every answer: a script in a list, strop in its call store.
+An arm asks one call before the clock starts, so that lazy imports and the first connection are not measured, and keeps
+every answer: a script in a list, strop in its call store.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import resource
 import sys
 import tempfile
@@ -19,7 +20,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine_server import ServerAt
+from engine_server import ServerAt, content_length
 from engine_work import IN_FLIGHT, MAX_TOKENS, MODEL, Prompts, count_right
 
 if TYPE_CHECKING:
@@ -110,6 +111,32 @@ def openai_threads(server: ServerAt, measured: Measured) -> None:
     measured.right = count_right(zip(prompts, answers, strict=True))
 
 
+def raw_sockets(server: ServerAt, measured: Measured) -> None:
+    """No client at all: requests written to sockets, to show what the server and this machine can give."""
+    asyncio.run(_raw_sockets(server, measured))
+
+
+async def _raw_sockets(server: ServerAt, measured: Measured) -> None:
+    prompts = Prompts(measured.calls)
+    answers: list[str | None] = [None] * measured.calls
+    numbered = iter(enumerate(prompts))
+    host, port = server.root.removeprefix("http://").split(":")
+
+    async def work(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for place, prompt in numbered:
+            body = json.dumps({"model": MODEL, "messages": [{"role": "user", "content": prompt}]}).encode()
+            writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+            head = await reader.readuntil(b"\r\n\r\n")
+            reply = json.loads(await reader.readexactly(content_length(head)))
+            answers[place] = reply["choices"][0]["message"]["content"]
+        writer.close()
+
+    connections = [await asyncio.open_connection(host, int(port)) for _ in range(IN_FLIGHT)]
+    with clock(server, measured):
+        await asyncio.gather(*(work(*connection) for connection in connections))
+    measured.right = count_right(zip(prompts, answers, strict=True))
+
+
 def strop(server: ServerAt, measured: Measured) -> None:
     """strop: every answer goes through the call store on disk before it is used, and comes back in order."""
     from strop.models.asking import ask_each
@@ -134,6 +161,7 @@ def strop(server: ServerAt, measured: Measured) -> None:
 ARMS: dict[str, Callable[[ServerAt, Measured], None]] = {
     "openai loop": openai_loop,
     "openai threads": openai_threads,
+    "raw sockets": raw_sockets,
     "strop": strop,
 }
 BASELINE = "openai loop"
