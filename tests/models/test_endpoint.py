@@ -62,12 +62,15 @@ def test_messages_go_to_chat_completions_and_plain_prompts_where_chat_says(
 def test_a_request_carries_the_sampling_and_samples_have_seeds_of_their_own(server: OpenAIServer) -> None:
     sampling = Sampling(temperature=0.5, top_p=0.9, max_tokens=5, stop=(" go",), seed=3)
     calls = [Call("has 1", sampling, sample) for sample in range(3)]
-    outcomes = [pair for batch in endpoint(server).complete(calls) for pair in batch]
+    model = endpoint(server)
+    outcomes = [pair for batch in model.complete(calls) for pair in batch]
     assert sorted(index for index, _ in outcomes) == [0, 1, 2]
-    body = server.requests[0]
+    assert not model.abilities["completions.n"].able
+    _, *requests = server.requests  # the first asks whether the server can make several samples at once
+    body = requests[0]
     assert (body["model"], body["temperature"], body["top_p"], body["max_tokens"]) == ("tiny", 0.5, 0.9, 5)
     assert body["stop"] == [" go"]
-    assert {request["seed"] for request in server.requests} == {request_seed(call) for call in calls}
+    assert {request["seed"] for request in requests} == {request_seed(call) for call in calls}
     assert len({request_seed(call) for call in calls}) == 3
 
 
@@ -99,16 +102,16 @@ def test_a_server_error_that_passes_is_repeated(server: OpenAIServer) -> None:
 @pytest.mark.parametrize(
     ("fault", "kind", "transient", "attempts"),
     [
-        (Fault(429, headers={"Retry-After": "0"}), "rate_limit", True, 2),
+        (Fault(429, headers={"Retry-After": "0"}), "rate_limit", True, 4),  # "later" gets three times the patience
         (Fault(500), "server", True, 2),
         (Fault(400), "request", False, 1),
         (Fault(delay_s=0.6), "timeout", True, 2),
-        (Fault(body="{not json"), "malformed", True, 1),
-        (Fault(body="<html>welcome</html>", headers={"Content-Type": "text/html"}), "malformed", True, 1),
-        (Fault(body="{}"), "malformed", True, 1),
-        (Fault(body='{"choices": []}'), "malformed", True, 1),
-        (Fault(body='{"choices": [{"text": null, "finish_reason": "stop"}]}'), "malformed", True, 1),
-        (Fault(body='{"choices": [{"text": "a", "finish_reason": "tired"}]}'), "malformed", True, 1),
+        (Fault(body="{not json"), "malformed", True, 2),
+        (Fault(body="<html>welcome</html>", headers={"Content-Type": "text/html"}), "malformed", True, 2),
+        (Fault(body="{}"), "malformed", True, 2),
+        (Fault(body='{"choices": []}'), "malformed", True, 2),
+        (Fault(body='{"choices": [{"text": null, "finish_reason": "stop"}]}'), "malformed", True, 2),
+        (Fault(body='{"choices": [{"text": "a", "finish_reason": "tired"}]}'), "malformed", True, 2),
         (Fault(body='{"choices": [{"text": "", "finish_reason": "content_filter"}]}'), "content_filter", False, 1),
     ],
 )
@@ -124,7 +127,7 @@ def test_a_failure_has_its_kind_and_a_bounded_number_of_attempts(
 
 def test_one_failed_call_keeps_all_others_and_the_next_run_asks_only_it(server: OpenAIServer, store: CallStore) -> None:
     server.faults = [Fault(body="{not json")]
-    model = endpoint(server, max_concurrency=1)
+    model = endpoint(server, max_concurrency=1, retries=0)
     with pytest.raises(Stopped, match=r"1 of 10 calls to .* failed \(1 malformed\)"):
         ask(model, PROMPTS, SAMPLING, store=store)
     assert store.sizes().calls == 9

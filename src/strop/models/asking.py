@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import count, islice
 
 from strop.errors import Stopped, StropError, UserError
-from strop.models.protocol import Call, CallFailure, Completion, Outcome, Sampling, TextModel
+from strop.models.protocol import Call, CallFailure, Completion, Inquiring, Outcome, Sampling, TextModel
 from strop.records.rows import Prompt
 from strop.runs.budget import FREE, UNLIMITED, Price
 from strop.runs.calls import FailedCall, StoredCall
@@ -98,6 +98,8 @@ def ask_each(
         return (Call(prompt, sampling, sample) for prompt in prompts for sample in range(samples))
 
     feed = Feed(calls(), model, store, advance)
+    if isinstance(model, Inquiring):
+        model.abilities.update(store.abilities(model.revision))
     while not feed.exhausted:
         _answer(model, feed, store)
     if feed.transient:
@@ -114,6 +116,7 @@ def _answer(model: TextModel, feed: Feed, store: CallStore) -> None:
     """Hand the model what the feed has room for, and store what comes back."""
     taken = feed.taken
     for batch in model.complete(feed, done=feed.done):
+        _keep_abilities(model, store)
         records: list[Answered] = []
         for index, outcome in batch:
             landed = feed.land(index)
@@ -123,6 +126,13 @@ def _answer(model: TextModel, feed: Feed, store: CallStore) -> None:
         feed.note([stored.get(record.key, record) if isinstance(record, StoredCall) else record for record in records])
     if feed.taken == taken and not feed.exhausted:
         raise store.ledger.reached()
+
+
+def _keep_abilities(model: TextModel, store: CallStore) -> None:
+    """Store what the model has found out about its server since it was last looked at."""
+    if isinstance(model, Inquiring):
+        for name in model.abilities.keys() - store.abilities(model.revision).keys():
+            store.record_ability(model.revision, name, model.abilities[name])
 
 
 class Feed:
@@ -251,9 +261,10 @@ def records_of(model: TextModel, key: str, call: Call, outcome: Outcome) -> list
             final=final,
         )
 
+    before: list[Answered] = [failed(attempt, final=False) for attempt in outcome.attempts]
     if isinstance(outcome, CallFailure):
-        return [failed(outcome, final=True)]
-    return [*(failed(attempt, final=False) for attempt in outcome.attempts), _answered(model, key, call, outcome)]
+        return [*before, failed(outcome, final=True)]
+    return [*before, _answered(model, key, call, outcome)]
 
 
 def _answered(model: TextModel, key: str, call: Call, outcome: Completion) -> StoredCall:

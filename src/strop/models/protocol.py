@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from strop.records.rows import Prompt, prompt_to_json
 from strop.records.token_choices import TokenChoice
 from strop.runs.budget import Price
+from strop.runs.calls import Ability
 
 CALL_SCHEMA = 1
 
@@ -75,12 +76,16 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class CallFailure:
-    """A call that brought no answer: the class of the error, its message, and whether asking again may help."""
+    """A call that brought no answer: the class of the error, its message, and whether asking again may help.
+
+    `attempts` are the failures before this one.
+    """
 
     kind: str
     message: str
     transient: bool
     latency_s: float = field(default=0.0)
+    attempts: tuple[CallFailure, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,3 +148,11 @@ class TextModel(Protocol):
 
     def close(self) -> None:
         """Release what the model holds: memory, connections, a server process."""
+
+
+@runtime_checkable
+class Inquiring(Protocol):
+    """A model that finds out what its server can do, once; who keeps a store reads and keeps the answers there."""
+
+    abilities: MutableMapping[str, Ability]
+    """What is known, by name."""

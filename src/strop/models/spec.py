@@ -19,8 +19,10 @@ from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
 from strop.errors import UserError, nearest
 from strop.models.builtin import ENCODERS
+from strop.models.prices import parse_price
 from strop.models.render import Chat
 from strop.models.weights import check_folder, file_hash, folder_revision
+from strop.runs.budget import FREE, Price
 
 Kind = Literal["builtin", "hf", "local", "endpoint", "vllm", "scripted"]
 PREFIXES: tuple[Kind, ...] = ("builtin", "hf", "vllm", "scripted")
@@ -29,6 +31,8 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 CHATS = ("auto", "on", "off")
 OPENAI_URL = "https://api.openai.com/v1"
 OPENAI_KEY = "OPENAI_API_KEY"
+WHOLE = ("batch_size", "max_concurrency", "retries", "max_reply_bytes")
+"""Options that are whole numbers."""
 FORMS = (
     *(f"builtin:{name}" for name in BUILTINS),
     "hf:ORG/NAME",
@@ -49,15 +53,20 @@ class ModelSpec:
         kind: Which backend runs it.
         target: The name, the folder or the file behind the prefix; of an endpoint, the model's name there.
         base_url: Of an endpoint, where it is.
-        revision: Of a hub model, the branch, tag or commit.
+        revision: Of a hub model, the branch, tag or commit; of an endpoint, a name for what the server holds, which
+            takes the place of the URL in call keys, so that moving the server keeps what was paid for.
         dtype: Of the weights in memory; ``auto`` is float32 on a CPU and bfloat16 on an accelerator.
         device: ``auto`` (the first GPU, else the CPU), ``cpu``, ``cuda``, ``cuda:1``, ...
         chat: ``auto`` leaves plain prompts plain and gives messages to the chat template; ``on`` makes every plain
             prompt a user message; ``off`` refuses messages.
         batch_size: Most completions that a local model makes at a time; long prompts make batches smaller.
-        max_concurrency: Most requests in flight at an endpoint.
+        replicas: More base URLs that serve the same model.
+        max_concurrency: Most requests in flight at each URL of an endpoint.
         timeout: Seconds for one request to an endpoint.
-        retries: How often a failed request is repeated where that may help.
+        retries: How often a failed request is repeated where that may help; more often where the server says "later".
+        retry_for: Seconds after its first request from which a call is not asked again.
+        max_reply_bytes: The longest reply that is read.
+        price: What an endpoint's tokens cost; None where the price file is to say.
         api_key_env: The environment variable with the endpoint's key; empty for none.
         vllm_command: The command in front of the name that starts a vLLM server.
         startup_timeout: Seconds until a started server must answer.
@@ -72,18 +81,27 @@ class ModelSpec:
     device: str = "auto"
     chat: Chat = "auto"
     batch_size: int = 256
-    max_concurrency: int = 8
+    replicas: tuple[str, ...] = ()
+    max_concurrency: int = 64
     timeout: float = 120.0
     retries: int = 4
+    retry_for: float = 600.0
+    max_reply_bytes: int = 64 * 2**20
+    price: Price | None = None
     api_key_env: str = ""
     vllm_command: tuple[str, ...] = ("vllm", "serve")
     startup_timeout: float = 900.0
+
+    @property
+    def parallel(self) -> int:
+        """How many calls it answers side by side at most."""
+        return self.max_concurrency if self.kind in ("endpoint", "vllm") else self.batch_size
 
     def to_config(self) -> str | dict[str, Any]:
         """Return what `parse_model` reads: the string alone, or a mapping with what differs from the defaults."""
         plain = _parse_name(self.model)
         changed = {key: getattr(self, key) for key in OPTIONS if getattr(self, key) != getattr(plain, key)}
-        changed = {key: list(value) if isinstance(value, tuple) else value for key, value in changed.items()}
+        changed = {key: _plain(value) for key, value in changed.items()}
         return {"model": self.model, **changed} if changed else self.model
 
     def check(self) -> None:
@@ -133,7 +151,11 @@ class ModelSpec:
             case "vllm":
                 return f"vllm:{self.target}"
             case "endpoint":
-                return f"{self.base_url}#{self.target}"
+                return self.served_as(self.base_url)
+
+    def served_as(self, base_url: str) -> str:
+        """Return what identifies an endpoint's model: its name with the stated revision, else with the base URL."""
+        return f"{base_url}#{self.target}" if self.revision == "main" else f"{self.target}@{self.revision}"
 
 
 OPTIONS = tuple(field.name for field in fields(ModelSpec) if field.default is not MISSING and field.name != "base_url")
@@ -229,8 +251,12 @@ def _option(key: str, given: Any) -> Any:
         if given not in choices:
             raise UserError(f"model option {key!r} has no such value", value=given, alternatives=choices)
         return given
-    if key in ("batch_size", "max_concurrency", "retries", "timeout", "startup_timeout"):
+    if key in WHOLE or key in ("timeout", "startup_timeout", "retry_for"):
         return _number(key, given)
+    if key == "price":
+        return parse_price(given)
+    if key == "replicas":
+        return _urls(given)
     if key == "vllm_command":
         words = given.split() if isinstance(given, str) else given
         if not isinstance(words, (list, tuple)) or not words or not all(isinstance(word, str) for word in words):
@@ -243,8 +269,24 @@ def _option(key: str, given: Any) -> Any:
     return given
 
 
+def _urls(given: Any) -> tuple[str, ...]:
+    if not isinstance(given, (list, tuple)) or not all(isinstance(url, str) for url in given):
+        raise UserError(
+            "model option 'replicas' must be a list of URLs", value=given, fix="replicas: [http://HOST:PORT/v1]"
+        )
+    return tuple(_parse_url(f"{url.partition('#')[0]}#any").base_url for url in given)
+
+
+def _plain(value: Any) -> Any:
+    if value == FREE:
+        return "free"
+    if isinstance(value, Price):
+        return {"prompt": value.prompt, "completion": value.completion, "cached": value.cached}
+    return list(value) if isinstance(value, tuple) else value
+
+
 def _number(key: str, given: Any) -> int | float:
-    whole = key in ("batch_size", "max_concurrency", "retries")
+    whole = key in WHOLE
     least = 0 if key == "retries" else 1 if whole else 0.001
     if isinstance(given, bool) or not isinstance(given, int if whole else (int, float)) or given < least:
         kind = "a whole number" if whole else "a number"
