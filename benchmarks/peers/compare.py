@@ -1,4 +1,4 @@
-"""strop beside distilabel and Inspect, at the same calls of the same server, each in an environment of its own.
+"""`strop generate` beside distilabel and Inspect: the same calls of one server, each in an environment of its own.
 
     python benchmarks/peers/compare.py [--calls 10000] [--rounds 1] [--only NAME ...] [--json FILE]
 
@@ -33,8 +33,9 @@ from engine_server import FixedLatencyServer, Stats  # noqa: E402
 from engine_work import IN_FLIGHT, LATENCY_S  # noqa: E402
 
 BASELINE = "openai loop"
-OWN = (BASELINE, "strop")
-PEERS = {
+OWN_ENVIRONMENT = ""
+CLIENTS = {
+    "strop": (OWN_ENVIRONMENT, "run_strop.py"),
     "distilabel": ("distilabel", "run_distilabel.py"),
     "inspect-ai": ("inspect-ai", "run_inspect.py"),
     "inspect lean": ("inspect-ai", "run_inspect.py", "lean"),
@@ -67,12 +68,12 @@ class Finished:
 
 def command_of(client: str, server: FixedLatencyServer, calls: int, scratch: Path) -> list[str]:
     """Return how a client is started."""
-    if client in PEERS:
-        home, script, *told = PEERS[client]
-        python = ENVIRONMENTS / home / "bin" / "python"
-        return [str(python), str(HERE / script), server.root, str(calls), str(scratch), *told]
-    own = [sys.executable, str(BENCHMARKS / "engine.py")]
-    return [*own, "--arm", client, "--root", server.root, "--calls", str(calls)]
+    if client == BASELINE:
+        own = [sys.executable, str(BENCHMARKS / "engine.py")]
+        return [*own, "--arm", client, "--root", server.root, "--calls", str(calls)]
+    home, script, *told = CLIENTS[client]
+    python = sys.executable if home == OWN_ENVIRONMENT else str(ENVIRONMENTS / home / "bin" / "python")
+    return [python, str(HERE / script), server.root, str(calls), str(scratch), *told]
 
 
 def environment(scratch: Path) -> dict[str, str]:
@@ -162,10 +163,11 @@ def _over_the_loop(rounds: list[dict[str, Finished]], client: str) -> str:
 
 def main() -> int:
     """Run the comparison from the command line; return 1 where a client failed."""
+    every = [BASELINE, *CLIENTS]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--calls", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--only", nargs="+", choices=[*OWN, *PEERS], default=[*OWN, *PEERS])
+    parser.add_argument("--only", nargs="+", choices=every, default=every)
     parser.add_argument("--json", type=Path, help="also write the figures here")
     arguments = parser.parse_args()
     print(
