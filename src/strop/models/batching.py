@@ -126,10 +126,17 @@ class Batching:
 
 
 def chunks(calls: Iterable[Call], size: int, *, done: Container[int] = frozenset()) -> Iterator[Batch]:
-    """Yield the calls that are not `done`, in order, `size` at a time."""
-    waiting = ((place, call) for place, call in enumerate(calls) if place not in done)
-    while some := list(islice(waiting, size)):
-        yield Batch([place for place, _ in some], [call for _, call in some])
+    """Yield the calls that are not `done`, in order, about `size` at a time; samples of a prompt stay together."""
+    batch = Batch([], [])
+    for place, call in enumerate(calls):
+        if place not in done:
+            if len(batch.calls) >= size and call.prompt != batch.calls[-1].prompt:
+                yield batch
+                batch = Batch([], [])
+            batch.places.append(place)
+            batch.calls.append(call)
+    if batch.calls:
+        yield batch
 
 
 def _load(folder: Path) -> tuple[Any, Any]:

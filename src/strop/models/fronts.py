@@ -11,14 +11,14 @@ from strop.errors import UserError
 from strop.models.batching import Batch, Batching, chunks
 from strop.models.local import local_revision, resolve_device, resolve_dtype
 from strop.models.opening import model_folder, open_model
-from strop.models.protocol import Call, TextModel
+from strop.models.protocol import Call
 from strop.models.spec import ModelSpec
 from strop.models.weights import check_folder
 from strop.runs.budget import FREE, Price
 
 WITH_WEIGHTS = ("local", "builtin", "hf")
-LEAST_PER_BATCH, ROUNDS_PER_BATCH = 32, 4
-"""A client of a server is handed some rounds of requests at a time: no more than one that dies should lose."""
+ROUNDS_PER_BATCH = 2
+"""A client of a server is handed so many rounds of requests at a time: what one that dies loses is asked again."""
 
 
 class Front(Protocol):
@@ -54,13 +54,12 @@ class WeightsFront:
 
 
 class ClientFront:
-    """A model that costs nothing to open (an endpoint's client, a script), and whose calls are independent."""
+    """A model whose calls are independent: an endpoint, a script, an engine that batches by itself."""
 
-    def __init__(self, model: TextModel, *, per_batch: int) -> None:
-        """Take over what `model` says of itself, and close it."""
-        self.name, self.revision, self.price = model.name, model.revision, model.price
+    def __init__(self, *, name: str, revision: str, price: Price | None, per_batch: int) -> None:
+        """Take what the model says of itself, and how many calls to hand out together."""
+        self.name, self.revision, self.price = name, revision, price
         self._per_batch = per_batch
-        model.close()
 
     def batches(self, calls: Iterable[Call], *, done: Container[int]) -> Iterator[Batch]:
         """Cut in order."""
@@ -75,7 +74,13 @@ def open_front(spec: ModelSpec) -> Front:
     """
     if spec.kind in WITH_WEIGHTS:
         return WeightsFront(spec)
-    return ClientFront(open_model(spec), per_batch=max(LEAST_PER_BATCH, ROUNDS_PER_BATCH * spec.max_concurrency))
+    if spec.kind == "vllm":
+        revision = spec.model if spec.chat == "auto" else f"{spec.model}+chat-{spec.chat}"
+        return ClientFront(name=spec.model, revision=revision, price=FREE, per_batch=1)
+    model = open_model(spec)
+    model.close()
+    per_batch = ROUNDS_PER_BATCH * spec.max_concurrency * (1 + len(spec.replicas))
+    return ClientFront(name=model.name, revision=model.revision, price=model.price, per_batch=per_batch)
 
 
 def settled(spec: ModelSpec, *, device: str, dtype: str) -> ModelSpec:

@@ -5,10 +5,8 @@ Ray Data places the workers, hands them batches, and starts a worker that died a
 
 from __future__ import annotations
 
-import pickle
 import warnings
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -17,10 +15,13 @@ from strop.models.batching import Batch
 from strop.models.fronts import open_front, settled
 from strop.models.opening import open_model
 from strop.models.placement import Placement
-from strop.models.protocol import Call, Outcome, TextModel
+from strop.models.protocol import Call, Inquiring, Outcome, TextModel
 from strop.models.ray_cluster import CLUSTER, import_ray, passed_on
+from strop.models.ray_rows import Answer, Row, answer_of, answer_row, batch_rows, calls_of
+from strop.models.ray_vllm import vllm_answers
 from strop.models.spec import ModelSpec
 from strop.runs.budget import Price
+from strop.runs.calls import Ability
 
 RESTARTS = 8
 """How often a worker is started anew, and a batch handed out again, before the run stops."""
@@ -48,6 +49,8 @@ class RayModel:
         self._spec = settled(spec, device=placement.device, dtype=placement.dtype)
         self._front = open_front(self._spec)
         self._joined = False
+        self.abilities: dict[str, Ability] = {}
+        """What workers have found out about the server they ask; see `Inquiring`."""
 
     @property
     def name(self) -> str:
@@ -104,12 +107,13 @@ class RayModel:
                 )
 
     def _resources(self) -> dict[str, float]:
-        on_gpu = self._spec.device == "cuda"
+        on_gpu = self._spec.device == "cuda" or self._spec.kind == "vllm"
         return {"CPU": self._placement.cpus_per_replica} | ({"GPU": self._placement.gpus_per_replica} if on_gpu else {})
 
     def _compute(self, ray: ModuleType, batches: Sequence[Batch]) -> Iterator[list[tuple[int, Outcome]]]:
         try:
             for number, answer in self._stream(ray, batches):
+                self.abilities |= answer.abilities
                 places = batches[number].places
                 yield [(places[index], outcome) for index, outcome in answer.outcomes]
                 if answer.stop is not None:
@@ -126,15 +130,25 @@ class RayModel:
             ) from error
 
     def _stream(self, ray: ModuleType, batches: Sequence[Batch]) -> Iterator[tuple[int, Answer]]:
-        """Run one dataset; its rows are whole batches."""
-        rows = [{"batch": number, "calls": pickle.dumps(batch.calls)} for number, batch in enumerate(batches)]
+        numbered = list(enumerate(batches))
+        if self._spec.kind == "vllm":
+            datasets = vllm_answers(ray, numbered, self._spec, self._placement)
+        else:
+            datasets = iter([self._replica_answers(ray, batch_rows(numbered))])
+        for dataset in datasets:
+            for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+                for row in block.to_pylist():
+                    yield row["batch"], answer_of(row)
+
+    def _replica_answers(self, ray: ModuleType, rows: list[Row]) -> Any:
+        """Return the dataset of answers; a row is a whole batch, and a block of its own, so that workers share them."""
         resources = self._resources()
         with warnings.catch_warnings():
-            # The two limits are given as remote arguments, which Ray 2.64 will take in another way.
+            # The two limits are remote arguments, which Ray 2.64 will take in another way.
             warnings.simplefilter("ignore", DeprecationWarning)
-            answers = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
+            return ray.data.from_items(rows, override_num_blocks=len(rows)).map(
                 Replica,
-                fn_constructor_args=(self._spec, self.revision),
+                fn_constructor_args=(self._spec, self.revision, dict(self.abilities)),
                 compute=ray.data.ActorPoolStrategy(size=min(self._placement.replicas, len(rows))),
                 num_cpus=resources["CPU"],
                 num_gpus=resources.get("GPU", 0),
@@ -143,9 +157,6 @@ class RayModel:
                 max_restarts=RESTARTS,
                 max_task_retries=RESTARTS,
             )
-        for block in answers.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            for row in block.to_pylist():
-                yield row["batch"], pickle.loads(row["answer"])
 
 
 def grouped(batches: Iterator[Batch], calls: int) -> Iterator[list[Batch]]:
@@ -162,30 +173,23 @@ def grouped(batches: Iterator[Batch], calls: int) -> Iterator[list[Batch]]:
         yield group
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a worker gives back for a batch.
-
-    Attributes:
-        outcomes: Index into the batch, and outcome; fewer than its calls where the model stopped.
-        stop: Why it stopped.
-    """
-
-    outcomes: list[tuple[int, Outcome]]
-    stop: StropError | None = None
-
-
 class Replica:
     """One worker: holds the model, or a client of its server, and answers batches."""
 
-    def __init__(self, spec: ModelSpec, revision: str) -> None:
-        """Remember what to open; an error of opening is an answer then, not the death of the worker."""
-        self._spec, self._revision = spec, revision
+    def __init__(self, spec: ModelSpec, revision: str, abilities: Mapping[str, Ability]) -> None:
+        """Remember what to open; an error of opening is an answer then, not the death of the worker.
+
+        Args:
+            spec: The model, settled.
+            revision: What it must turn out to be.
+            abilities: What is known of its server.
+        """
+        self._spec, self._revision, self._known = spec, revision, abilities
         self._model: TextModel | None = None
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+    def __call__(self, row: Row) -> Row:
         """Answer the batch of one row."""
-        return {"batch": row["batch"], "answer": pickle.dumps(self._answer(pickle.loads(row["calls"])))}
+        return answer_row(row["batch"], self._answer(calls_of(row)))
 
     def _answer(self, calls: list[Call]) -> Answer:
         outcomes: list[tuple[int, Outcome]] = []
@@ -194,8 +198,12 @@ class Replica:
             for finished in self._open().complete(calls):
                 outcomes += finished
         except StropError as stop:
-            return Answer(outcomes, stop)
-        return Answer(outcomes)
+            return Answer(outcomes, stop=stop, abilities=self._abilities)
+        return Answer(outcomes, abilities=self._abilities)
+
+    @property
+    def _abilities(self) -> dict[str, Ability]:
+        return dict(self._model.abilities) if isinstance(self._model, Inquiring) else {}
 
     def _open(self) -> TextModel:
         if self._model is None:
@@ -207,5 +215,7 @@ class Replica:
                     why=f"its revision is {model.revision}; where the run was started it is {self._revision}",
                     fix="put the same files on all machines of the cluster",
                 )
+            if isinstance(model, Inquiring):
+                model.abilities.update(self._known)
             self._model = model
         return self._model
