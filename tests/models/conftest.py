@@ -9,10 +9,14 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+from llama_server import LlamaServer
 from openai_server import OpenAIServer
 from tiny_llama import build_model, build_tokenizer
 
+from strop.errors import UserError
+from strop.models.builtin import SMOLLM2, builtin_source
 from strop.models.local import LocalModel
+from strop.models.vllm import free_port
 from strop.runs.store import CallStore
 
 
@@ -33,6 +37,23 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny(tiny_folder: Path) -> LocalModel:
     """The tiny Llama, loaded."""
     return LocalModel(tiny_folder, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def smollm2_gguf() -> Path:
+    """The GGUF file of SmolLM2; tests that need it, or llama.cpp's server, are skipped where they are not installed."""
+    pytest.importorskip("xllamacpp", reason="llama.cpp's server comes from the wheel xllamacpp (the dev extra)")
+    try:
+        return builtin_source(SMOLLM2)
+    except UserError as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session")
+def llama(smollm2_gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LlamaServer]:
+    """llama.cpp's own server with SmolLM2, in its own process."""
+    with LlamaServer(smollm2_gguf, free_port(), tmp_path_factory.mktemp("llama") / "server.log") as running:
+        yield running
 
 
 @pytest.fixture

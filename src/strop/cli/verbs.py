@@ -52,6 +52,7 @@ SECTIONS: dict[str, tuple[Verb, ...]] = {
     "Before a run": (
         Verb("plan", "plan:plan_command", "Calls, tokens and trainings that a recipe needs; spends nothing."),
         Verb("doctor", "doctor:doctor_command", "Two-minute checks of your own models and data."),
+        Verb("endpoint", "endpoint:app", "Compare a server with a local model: prompt tokens and greedy text."),
         Verb("config", "config:config_command", "The resolved settings, with the origin of each value."),
         Verb("schema", "schema:schema_command", "The JSON schema of a recipe, for editors."),
     ),
