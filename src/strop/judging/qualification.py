@@ -60,7 +60,9 @@ class Qualification:
         narrow = few_groups(self.measured.slices)
         if narrow:
             remarks.append(f"few groups, one of them can move the figure: {', '.join(narrow)}")
-        remarks += [f"{name}: not available, {why}" for name, why in self.measured.unavailable.items()]
+        for why in dict.fromkeys(self.measured.unavailable.values()):
+            names = [name for name, reason in self.measured.unavailable.items() if reason == why]
+            remarks.append(f"not available ({why}): {', '.join(names)}")
         remarks.append("no figure here says anything about clinical safety: no label in the file measures it")
         return remarks
 

@@ -1,0 +1,125 @@
+"""From a judge and a file of human pairs to a certificate and a report in one folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from strop.judging.asking import Asking
+from strop.judging.certificate import Certificate, RubricIdentity
+from strop.judging.opening import is_fitted, open_judge, reply_form
+from strop.judging.pairs import PairFile, few_of, read_pair_file
+from strop.judging.qualification import Qualification, qualify
+from strop.judging.qualification_report import write_qualification
+from strop.judging.rubric import Rubric, load_rubric
+from strop.judging.slices import model_family
+from strop.judging.verdict import THRESHOLDS, Thresholds, load_thresholds
+from strop.models.spec import parse_model
+from strop.runs.budget import Budget, Ledger
+from strop.runs.progress import Reporter
+from strop.runs.store import CallStore
+from strop.runs.workspace import store_path
+
+NEVER_STOP = 1.0
+"""Unreadable replies are what is measured here: they count against the judge instead of stopping."""
+
+
+@dataclass(frozen=True, slots=True)
+class QualifyRequest:
+    """What to qualify, on what.
+
+    Attributes:
+        judge: A model, or the folder of a fitted judge.
+        pairs: The file of human pairs.
+        out: Folder for the certificate and the report.
+        rubric: A shipped rubric or a file; None for a fitted judge.
+        fields: Renames for `pairs`, wanted name to the file's name.
+        limit: Take only so many pairs; None takes all.
+        thresholds: A file of thresholds; None takes the shipped one.
+        asking: How a model is asked; its form follows the kind of model, its ceiling is lifted.
+        seed: Of the order of responses, folds and intervals.
+        device: For local models.
+        dtype: For local models.
+        command: The command that makes the certificate.
+    """
+
+    judge: str
+    pairs: Path
+    out: Path
+    rubric: str | None = None
+    fields: Mapping[str, str] | None = None
+    limit: int | None = None
+    thresholds: Path | None = None
+    asking: Asking = field(default_factory=Asking)
+    seed: int = 0
+    device: str = "auto"
+    dtype: str = "auto"
+    command: str = ""
+
+
+def qualify_file(
+    request: QualifyRequest, *, workspace: Path, budget: Budget, reporter: Reporter
+) -> tuple[Qualification, Certificate]:
+    """Qualify a judge on a file and write ``certificate.json``, the report and its picture.
+
+    Args:
+        request: What to qualify.
+        workspace: Holds the store of the judge's replies.
+        budget: Limits what a model may spend.
+        reporter: Shows progress.
+
+    Raises:
+        UserError: The file, the judge, the rubric or the thresholds are not usable.
+        Stopped: Calls failed in a way that may pass, or the budget is spent; the same command continues.
+    """
+    read = read_pair_file(request.pairs, request.fields)
+    thresholds = load_thresholds(request.thresholds or THRESHOLDS)
+    rubric = None if request.rubric is None or is_fitted(request.judge) else load_rubric(request.rubric)
+    qualification = _qualify(request, read, rubric, thresholds, workspace, budget, reporter)
+    certificate = Certificate.of(
+        qualification,
+        rubric=RubricIdentity()
+        if rubric is None
+        else RubricIdentity(name=rubric.name, version=str(rubric.version), hash=rubric.hash),
+        data_name=request.pairs.name,
+        left_out=dict(read.left_out),
+        date=datetime.now(UTC).date().isoformat(),
+        command=request.command,
+    )
+    request.out.mkdir(parents=True, exist_ok=True)
+    write_qualification(qualification, certificate, request.out)
+    return qualification, certificate
+
+
+def _qualify(
+    request: QualifyRequest,
+    read: PairFile,
+    rubric: Rubric | None,
+    thresholds: Thresholds,
+    workspace: Path,
+    budget: Budget,
+    reporter: Reporter,
+) -> Qualification:
+    pairs = read.pairs if request.limit is None else few_of(read.pairs, request.limit)
+    family, asking = None, request.asking
+    if not is_fitted(request.judge):
+        spec = parse_model(request.judge)
+        family = model_family(spec.model)
+        asking = replace(asking, form=reply_form(spec), ceiling=NEVER_STOP)
+    with (
+        CallStore(store_path(workspace)) as store,
+        reporter.progress("judging", total=2 * len(pairs)) as advance,
+    ):
+        store.ledger = Ledger(budget)
+        with open_judge(
+            request.judge,
+            rubric=rubric,
+            store=store,
+            asking=asking,
+            device=request.device,
+            dtype=request.dtype,
+            advance=advance,
+        ) as judge:
+            return qualify(judge, pairs, thresholds=thresholds, family=family, seed=request.seed)
