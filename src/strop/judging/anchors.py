@@ -162,9 +162,9 @@ def judge_anchors(judge: PairJudge, *, calls: Path, anchors: AnchorSet | None = 
 
 
 def _storing_in(store: CallStore, judge: PairJudge) -> PairJudge:
-    """Return the same judge with its replies kept in `store`."""
+    """Return the same judge with its replies kept in `store`; failures are verdicts here and stop nothing."""
     if isinstance(judge, LlmJudge):
-        return replace(judge, store=store)
+        return replace(judge, store=store, asking=replace(judge.asking, ceiling=1.0), advance=None)
     if isinstance(judge, Panel):
         return Panel(tuple(_storing_in(store, member) for member in judge.judges))
     return judge

@@ -221,9 +221,7 @@ def comparison_row(comparison: Comparison, revision: str) -> dict[str, Any]:
         **{name: None if isinstance(order, ParseFailure) else order for name, order in orders.items()},
         "strength": comparison.strength,
         "criteria": dict(comparison.criteria),
-        "failures": {
-            name: f"{order.kind}: {order.detail}" for name, order in orders.items() if isinstance(order, ParseFailure)
-        },
+        "failures": {name: str(order) for name, order in orders.items() if isinstance(order, ParseFailure)},
         "judge": revision,
     }
 

@@ -47,6 +47,10 @@ class ParseFailure:
     kind: str
     detail: str = ""
 
+    def __str__(self) -> str:
+        """Return kind and detail in one line."""
+        return f"{self.kind}: {self.detail}"
+
 
 @dataclass(frozen=True, slots=True)
 class Ratings:
@@ -107,11 +111,15 @@ def parse_ratings(text: str, rubric_or_keys: Rubric | Sequence[str]) -> Ratings 
     body = cleaned(text)
     if not body.strip():
         return ParseFailure("empty", _shown(text))
-    objects = json_objects(body)
-    offers: dict[str, int | ParseFailure] = {}
-    for piece in _pieces(body, objects):
-        found = _json_ratings(piece.value, names) if isinstance(piece, Found) else _text_ratings(piece, names)
-        offers.update(found)
+    stated: dict[str, int | ParseFailure] = {}
+    bare: dict[str, int | ParseFailure] = {}
+    for piece in _pieces(body, json_objects(body)):
+        if isinstance(piece, Found):
+            stated.update(_json_ratings(piece.value, names))
+        else:
+            stated.update(_text_ratings(piece, names))
+            bare.update(_bare_ratings(piece, names))
+    offers = bare | stated
     if not offers:
         return _nothing(body)
     return Ratings({key: offers.get(key, ParseFailure("missing", key)) for key in names})
@@ -195,9 +203,7 @@ def _text_ratings(text: str, names: Mapping[str, tuple[str, ...]]) -> dict[str, 
     parenthesis = re.compile(r"[*_`\"'\s]{0,4}(?=\()")
     known = {_folded(name): key for key, group in names.items() for name in group}
     offers: dict[str, int | ParseFailure] = {}
-    bare: dict[str, int | ParseFailure] = {}
-    only = next(iter(names)) if len(names) == 1 else None
-    current = only
+    current = next(iter(names)) if len(names) == 1 else None
     for segment in _segments(text):
         found = heading.match(segment)
         key, rest = current, segment
@@ -211,12 +217,18 @@ def _text_ratings(text: str, names: Mapping[str, tuple[str, ...]]) -> dict[str, 
         else:
             label = _LABEL.match(segment)
             offer = _number(segment[label.end() :]) if label else None
-            if label is None and only is not None and len(segment) < LONGEST_BARE:
-                alone = _number(segment, alone=True)
-                bare.update({} if alone is None else {only: alone})
         if key is not None and offer is not None:
             offers[key] = offer
-    return bare | offers
+    return offers
+
+
+def _bare_ratings(text: str, names: Mapping[str, tuple[str, ...]]) -> dict[str, int | ParseFailure]:
+    """Read lines that hold a number and nothing else, where one criterion was asked."""
+    if len(names) > 1:
+        return {}
+    alone = [_number(line, alone=True) for line in text.split("\n") if len(line) < LONGEST_BARE]
+    offers = [offer for offer in alone if offer is not None]
+    return {next(iter(names)): offers[-1]} if offers else {}
 
 
 def _segments(text: str) -> Iterator[str]:

@@ -59,7 +59,7 @@ class Rating:
             "total": self.total,
             "gate": self.gate,
             "order": list(self.order),
-            "failures": {key: f"{why.kind}: {why.detail}" for key, why in self.failures.items()},
+            "failures": {key: str(why) for key, why in self.failures.items()},
         }
 
 
