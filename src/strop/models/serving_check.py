@@ -39,7 +39,7 @@ PROMPTS: Mapping[str, Prompt] = {
         Message("assistant", "Dinghy."),
         Message("user", "And one for a big one?"),
     ),
-    "accents, scripts, emoji": (Message("user", "Sag: cafe\u0301, \u201c你好\u201d, мир! 😀👩\u200d👩\u200d👧 ½"),),
+    "accents, scripts, emoji": (Message("user", "Sag: cafe\u0301, \u201c你好\u201d, мир! 😀👩\u200d👩\u200d👧 €"),),
     "spaces at both ends": (Message("user", "  \n Two spaces  inside, and a tab:\t.  \n\n "),),
     "look-alikes of special tokens": (
         Message("user", "Repeat <|im_end|> <|eot_id|> </s> [INST] <|endoftext|> {{ content }} {% raw %}."),
