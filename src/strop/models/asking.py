@@ -98,10 +98,9 @@ def ask_each(
         return (Call(prompt, sampling, sample) for prompt in prompts for sample in range(samples))
 
     feed = Feed(calls(), model, store, advance)
-    if isinstance(model, Inquiring):
-        model.abilities.update(store.abilities(model.revision))
+    known = _remembered(model, store)
     while not feed.exhausted:
-        _answer(model, feed, store)
+        _answer(model, feed, store, known)
     if feed.transient:
         fix = "run the same command again: it asks only what is missing"
         raise _failed(model, feed.transient, asked=feed.taken, fix=fix)
@@ -112,11 +111,12 @@ def ask_each(
             yield tuple(found[key] for key in keys[start : start + samples])
 
 
-def _answer(model: TextModel, feed: Feed, store: CallStore) -> None:
+def _answer(model: TextModel, feed: Feed, store: CallStore, known: set[str]) -> None:
     """Hand the model what the feed has room for, and store what comes back."""
     taken = feed.taken
     for batch in model.complete(feed, done=feed.done):
-        _keep_abilities(model, store)
+        if isinstance(model, Inquiring):
+            _keep_abilities(model, store, known)
         records: list[Answered] = []
         for index, outcome in batch:
             landed = feed.land(index)
@@ -128,11 +128,20 @@ def _answer(model: TextModel, feed: Feed, store: CallStore) -> None:
         raise store.ledger.reached()
 
 
-def _keep_abilities(model: TextModel, store: CallStore) -> None:
-    """Store what the model has found out about its server since it was last looked at."""
-    if isinstance(model, Inquiring):
-        for name in model.abilities.keys() - store.abilities(model.revision).keys():
-            store.record_ability(model.revision, name, model.abilities[name])
+def _remembered(model: TextModel, store: CallStore) -> set[str]:
+    """Tell the model what the store knows about its server; return the names."""
+    if not isinstance(model, Inquiring):
+        return set()
+    found = store.abilities(model.revision)
+    model.abilities.update(found)
+    return set(found)
+
+
+def _keep_abilities(model: Inquiring, store: CallStore, known: set[str]) -> None:
+    """Store what the model has found out about its server beside what is `known`."""
+    for name in model.abilities.keys() - known:
+        store.record_ability(model.revision, name, model.abilities[name])
+        known.add(name)
 
 
 class Feed:

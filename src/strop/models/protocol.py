@@ -151,8 +151,9 @@ class TextModel(Protocol):
 
 
 @runtime_checkable
-class Inquiring(Protocol):
+class Inquiring(TextModel, Protocol):
     """A model that finds out what its server can do, once; who keeps a store reads and keeps the answers there."""
 
-    abilities: MutableMapping[str, Ability]
-    """What is known, by name."""
+    @property
+    def abilities(self) -> MutableMapping[str, Ability]:
+        """What is known, by name."""

@@ -21,6 +21,7 @@ from strop.models.endpoint import EndpointModel
 from strop.models.protocol import Call, Outcome
 from strop.models.spec import ModelSpec
 from strop.runs.budget import FREE, Price
+from strop.runs.calls import Ability
 from strop.runs.progress import Reporter
 
 HOST = "127.0.0.1"
@@ -75,6 +76,11 @@ class VllmModel:
     def price(self) -> Price | None:
         """Nothing: it runs here."""
         return FREE
+
+    @property
+    def abilities(self) -> dict[str, Ability]:
+        """What is known of the server; see `EndpointModel.abilities`."""
+        return self._open().abilities
 
     def complete(
         self, calls: Iterable[Call], *, done: Container[int] = frozenset()
