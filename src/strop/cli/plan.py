@@ -49,5 +49,5 @@ def plan_command(
 def _line(stage: dict[str, Any]) -> dict[str, Any]:
     """Return a stage as a line: its model tells its base, and money is a range."""
     money = stage.pop("money")
-    del stage["base"]
+    stage.pop("base", None)
     return {**stage, "money": None if money is None else f"{money['low']:,.4g} to {money['high']:,.4g}"}

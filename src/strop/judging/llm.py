@@ -46,16 +46,8 @@ class LlmJudge:
 
     @property
     def revision(self) -> str:
-        """A hash over the model's revision, the rubric, the format of the prompts, and how replies are drawn."""
-        content = [
-            self.model.revision,
-            self.rubric.hash,
-            PROMPT_FORMAT,
-            self.asking.form,
-            self.asking.again,
-            self.asking.sampling.to_json(),
-        ]
-        return hashlib.sha256(json.dumps(content, ensure_ascii=False, sort_keys=True).encode()).hexdigest()
+        """See `judge_revision`."""
+        return judge_revision(self.model.revision, self.rubric, self.asking)
 
     def compare(self, items: Sequence[Duel]) -> list[Comparison]:
         """Return one comparison a duel; see `strop.judging.comparing.compare`."""
@@ -81,3 +73,9 @@ class LlmJudge:
             seed=seed,
             advance=self.advance,
         )
+
+
+def judge_revision(model_revision: str, rubric: Rubric, asking: Asking) -> str:
+    """Return a hash over the model's revision, the rubric, the format of the prompts, and how replies are drawn."""
+    content = [model_revision, rubric.hash, PROMPT_FORMAT, asking.form, asking.again, asking.sampling.to_json()]
+    return hashlib.sha256(json.dumps(content, ensure_ascii=False, sort_keys=True).encode()).hexdigest()

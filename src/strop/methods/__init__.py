@@ -1,6 +1,10 @@
 """The published methods, each in a package of its own: settings, the pure algorithm, its stages, the recipe."""
 
 RECIPES: dict[str, tuple[str, str]] = {
+    "head_to_head": (
+        "strop.methods.head_to_head.config:HeadToHeadConfig",
+        "strop.methods.head_to_head.recipe:head_to_head",
+    ),
     "weak_to_strong": (
         "strop.methods.weak_to_strong.config:WeakToStrongConfig",
         "strop.methods.weak_to_strong.recipe:weak_to_strong",

@@ -1,0 +1,80 @@
+"""The settings of a head-to-head comparison."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from strop.judging.settings import JudgeSettings
+from strop.models.placement import Placement
+from strop.models.spec import ModelField
+from strop.runs.configuration import Config
+
+DATA = Path(__file__).resolve().parents[2] / "data"
+SHIPPED = "shipped:"
+
+
+def shipped_path(value: Any) -> Any:
+    """Return where a file lies that strop brings; every other value as it is."""
+    if isinstance(value, str) and value.startswith(SHIPPED):
+        return DATA / value.removeprefix(SHIPPED)
+    return value
+
+
+class Contestant(Config):
+    """One of the two models."""
+
+    model: ModelField
+    """Who answers."""
+    name: str = ""
+    """What it is called in the report; by default its model's name."""
+    system: str = ""
+    """A system message in front of every prompt: a tuned prompt is the baseline that any training must beat."""
+    temperature: float = Field(0.0, ge=0)
+    """Sampling temperature; 0 is greedy."""
+    max_tokens: int = Field(512, ge=1)
+    """Longest answer in tokens."""
+
+    @property
+    def label(self) -> str:
+        """What it is called in the report."""
+        return self.name or self.model.model
+
+
+class Evaluation(Config):
+    """How the comparison is summed up."""
+
+    resamples: int = Field(2000, ge=200)
+    """Bootstrap resamples of each interval."""
+    confidence: float = Field(0.95, gt=0, lt=1)
+    """Nominal coverage of the intervals."""
+
+
+class HeadToHeadConfig(Config):
+    """Two models, one judge."""
+
+    recipe: Literal["head_to_head"]
+    """The method."""
+    prompts: Annotated[Path, BeforeValidator(shipped_path)]
+    """The prompts: rows of `prompt` (text or messages), optionally `id`; `shipped:PATH` is a file that strop brings."""
+    fields: dict[str, str] = Field(default_factory=dict)
+    """Wanted field name to the file's."""
+    group: str | None = None
+    """Field that names prompts which belong together (one client, one topic): intervals resample these groups. Null
+    takes each prompt for itself."""
+    limit: int | None = Field(None, ge=1)
+    """Compare on so many prompts, drawn at random; null takes all."""
+    first: Contestant
+    """The contestant whose win rate is reported."""
+    second: Contestant
+    """Its opponent."""
+    judge: JudgeSettings
+    """Who compares them."""
+    seed: int = 0
+    """Of the draw of prompts, of sampled answers, and of which side is which."""
+    evaluation: Evaluation = Evaluation()
+    """Intervals."""
+    machine: Placement = Placement()
+    """Where models answer."""
