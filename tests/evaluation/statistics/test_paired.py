@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strop.evaluation.statistics import compare_paired
+from strop.errors import UserError
+from strop.evaluation.statistics import compare_paired, sign_test
 
 
 def test_mcnemar_by_hand() -> None:
@@ -45,3 +46,31 @@ def test_paired_comparison_is_antisymmetric(pairs: list[tuple[bool, bool]]) -> N
     assert forward.difference.estimate == -backward.difference.estimate
     assert forward.difference.low == pytest.approx(-backward.difference.high)
     assert forward.p_value == pytest.approx(backward.p_value)
+
+
+def test_sign_test_by_hand() -> None:
+    """8 wins, 2 losses: p = 2 (1 + 10 + 45) / 1024 = 0.109375; the ties change neither p nor the share."""
+    test = sign_test(8, 2, ties=5)
+    assert (test.n, test.ties) == (15, 5)
+    assert test.p_value == pytest.approx(0.109375)
+    assert test.share is not None
+    assert (test.share.estimate, test.share.n) == (0.8, 10)
+
+
+def test_a_sign_test_without_decisions_tells_nothing() -> None:
+    test = sign_test(0, 0, ties=7)
+    assert (test.p_value, test.share, test.n) == (1.0, None, 7)
+    with pytest.raises(UserError, match="are counts"):
+        sign_test(-1, 2)
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_the_sign_test_and_its_interval_agree(wins: int, losses: int) -> None:
+    test, other = sign_test(wins, losses), sign_test(losses, wins)
+    assert test.p_value == pytest.approx(other.p_value)
+    if test.share is None or other.share is None:
+        assert wins + losses == 0
+        return
+    assert test.share.low == pytest.approx(1 - other.share.high)
+    if abs(test.p_value - 0.05) > 1e-9:
+        assert test.share.excludes(0.5) == (test.p_value < 0.05)

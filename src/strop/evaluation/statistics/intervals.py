@@ -71,6 +71,6 @@ def wilson(successes: float, n: float, *, level: float = LEVEL) -> Interval:
     if not 0 <= successes <= n or n <= 0:
         raise UserError("a share needs trials, and no more successes than trials", value=f"{successes} of {n}")
     low, high = proportion_confint(successes, n, alpha=1 - level, method="wilson")
-    # At 0 and n successes one bound is exactly 0 or 1; rounding must not move it past the estimate.
-    low, high = (0.0 if successes == 0 else float(low)), (1.0 if successes == n else float(high))
-    return Interval(successes / n, max(0.0, low), min(1.0, high), math.floor(n), level)
+    # Rounding must move neither end past the estimate.
+    share = successes / n
+    return Interval(share, min(share, max(0.0, float(low))), max(share, min(1.0, float(high))), math.floor(n), level)

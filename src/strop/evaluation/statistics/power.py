@@ -11,7 +11,8 @@ def items_needed(interval: Interval, against: float, *, power: float = POWER) ->
     """Return about how many observations would tell the estimate from `against`, were the estimate true.
 
     The standard error is taken from the interval itself, so clustering and ties count as they did in the data; more
-    groups of the same sizes are assumed. A two-sided z-test at the interval's level (statsmodels).
+    groups of the same sizes are assumed. A two-sided z-test at the interval's level (statsmodels, whose one-tailed
+    formula is given half the error; the other tail adds nothing at any size worth asking for).
 
     Args:
         interval: What was measured on `interval.n` observations.
@@ -23,13 +24,11 @@ def items_needed(interval: Interval, against: float, *, power: float = POWER) ->
         no length, so that no number follows.
     """
     from scipy.stats import norm
-    from statsmodels.stats.power import NormalIndPower
+    from statsmodels.stats.power import normal_sample_size_one_tail
 
     spread = interval.half_width / float(norm.ppf((1 + interval.level) / 2)) * math.sqrt(interval.n)
     effect = abs(interval.estimate - against)
     if not (0 < spread < math.inf and effect > 0):
         return None
-    # ratio 0 is statsmodels' one-sample test. Below a millionth of the spread its solver has nothing to hold on to.
-    standardised = max(effect / spread, 1e-6)
-    needed = NormalIndPower().solve_power(standardised, alpha=1 - interval.level, power=power, ratio=0)
+    needed = normal_sample_size_one_tail(effect, power, (1 - interval.level) / 2, std_null=spread)
     return max(2, math.ceil(float(needed)))
