@@ -43,6 +43,9 @@ def qualify_command(
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest reply of a model.")] = 1024,
     again: Annotated[int, typer.Option(min=0, help="How many more times an unreadable reply is asked for.")] = 1,
     seed: Annotated[int, typer.Option(help="Of the order of responses, folds and intervals.")] = 0,
+    anchors: Annotated[
+        bool, typer.Option("--anchors", help="Judge the anchors too: later runs then tell whether the judge drifted.")
+    ] = False,
     budget: BudgetOption = None,
     workspace: Workspace = None,
     device: Device = None,
@@ -73,6 +76,7 @@ def qualify_command(
         thresholds=thresholds,
         asking=replace(default, sampling=replace(default.sampling, max_tokens=max_tokens), again=again),
         seed=seed,
+        anchors=anchors,
         device=device or "auto",
         dtype=dtype or "auto",
         command=_command(sys.argv),

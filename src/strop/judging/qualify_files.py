@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from strop.judging.anchors import FOLDER, judge_anchors, record_anchors
 from strop.judging.asking import Asking
 from strop.judging.certificate import Certificate, RubricIdentity
 from strop.judging.opening import is_fitted, open_judge, reply_form
@@ -40,6 +41,7 @@ class QualifyRequest:
         thresholds: A file of thresholds; None takes the shipped one.
         asking: How a model is asked; its form follows the kind of model, its ceiling is lifted.
         seed: Of the order of responses, folds and intervals.
+        anchors: Also judge the anchors and keep the verdicts: later runs then tell whether the judge has drifted.
         device: For local models.
         dtype: For local models.
         command: The command that makes the certificate.
@@ -54,6 +56,7 @@ class QualifyRequest:
     thresholds: Path | None = None
     asking: Asking = field(default_factory=Asking)
     seed: int = 0
+    anchors: bool = False
     device: str = "auto"
     dtype: str = "auto"
     command: str = ""
@@ -108,6 +111,7 @@ def _qualify(
         spec = parse_model(request.judge)
         family = model_family(spec.model)
         asking = replace(asking, form=reply_form(spec), ceiling=NEVER_STOP)
+    workspace.mkdir(parents=True, exist_ok=True)
     with (
         CallStore(store_path(workspace)) as store,
         reporter.progress("judging", total=2 * len(pairs)) as advance,
@@ -122,4 +126,10 @@ def _qualify(
             dtype=request.dtype,
             advance=advance,
         ) as judge:
-            return qualify(judge, pairs, thresholds=thresholds, family=family, seed=request.seed)
+            found = qualify(judge, pairs, thresholds=thresholds, family=family, seed=request.seed)
+            if request.anchors:
+                calls = workspace / FOLDER / f"calls-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.sqlite"
+                calls.parent.mkdir(parents=True, exist_ok=True)
+                drift = record_anchors(workspace, judge_anchors(judge, calls=calls))
+                reporter.say("anchors judged for the first time" if drift is None else str(drift))
+            return found
