@@ -66,7 +66,7 @@ def test_paths_are_settled_and_one_gpu_cannot_be_named(
     named = settled(parse_model(f"./{tiny_folder.name}"), device="cpu", dtype="auto")
     assert Path(named.target).is_absolute()
     assert Path(named.target).samefile(tiny_folder)
-    (tmp_path / "replies.yaml").write_text("default: yes")
+    (tmp_path / "replies.yaml").write_text("default: 'yes'")
     monkeypatch.chdir(tmp_path)
     assert settled(parse_model("scripted:replies.yaml"), device="cpu", dtype="auto").target == str(
         tmp_path / "replies.yaml"
