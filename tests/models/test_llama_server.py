@@ -56,11 +56,13 @@ def test_calls_are_answered_and_kept(llama: LlamaServer, store: CallStore) -> No
     with contextlib.closing(model):
         first = list(ask_each(model, prompts, sampling, samples=2, store=store))
         answers = [answer for row in first for answer in row]
-        assert all(isinstance(answer, StoredCall) for answer in answers)
         assert store.sizes().calls == 12
         assert len({answer.key for answer in answers}) == 12
-        written = sum(answer.completion_tokens for answer in answers if isinstance(answer, StoredCall))
-        assert 12 <= written <= 12 * 4
+        for answer in answers:
+            assert isinstance(answer, StoredCall)
+            # llama.cpp counts only the first of several samples of a request: each is asked for on its own.
+            assert answer.completion_tokens == 4 if answer.finish == "length" else answer.completion_tokens <= 4
+            assert answer.prompt_tokens > 0
         assert list(ask_each(model, prompts, sampling, samples=2, store=store)) == first
 
 

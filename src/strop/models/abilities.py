@@ -96,11 +96,16 @@ def refused(why: str) -> Ability:
 
 
 def _has_samples(reply: Reply) -> Ability:
-    texts = [choice.text for choice in reply.choices.values() if isinstance(choice, Choice)]
+    choices = [choice for choice in reply.choices.values() if isinstance(choice, Choice)]
+    texts = [choice.text for choice in choices]
     if len(texts) != TWO or set(reply.choices) != {0, 1}:
         return Ability(False, f"{len(texts)} choices where {TWO} were asked for")
     if texts[0] == texts[1]:
         return Ability(False, "the choices are copies of each other")
+    # llama.cpp's server counts the tokens of the first choice alone; budgets rest on all of them.
+    fewest = sum(PROBE_TOKENS if choice.finish == "length" else bool(choice.text) for choice in choices)
+    if reply.usage.completion < fewest:
+        return Ability(False, f"it counts {reply.usage.completion} tokens for choices of {fewest} or more")
     return Ability(True, f"{TWO} different choices")
 
 
