@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from strop.errors import UserError
 from strop.runs import Ability, CallStore, FailedCall, Price, Spent, StoredCall, User, store
+from strop.runs.calls import FailureCount
 
 
 def call(key: str, text: str = "answer", *, sample: int = 0) -> StoredCall:
@@ -115,6 +116,16 @@ def test_uses_and_spending(calls: CallStore) -> None:
     assert calls.spent("r") == Spent(2, 24, 34.0)
     calls.for_stage(one).put_many([call("c")])
     assert calls.spent("r") == Spent(3, 36, 34.0, unpriced=1)
+
+
+def test_failed_attempts_are_counted_by_model_and_kind(calls: CallStore) -> None:
+    view = calls.for_stage(User("r", "s", "f"))
+    view.put_many([replace(failure("a"), final=False), failure("a"), replace(failure("b"), kind="server", latency_s=1)])
+    calls.for_stage(User("other", "s", "f")).put_many([failure("c")])
+    assert calls.failures_of("r") == [
+        FailureCount("model", "timeout", 2, 1, 120.0),
+        FailureCount("model", "server", 1, 1, 1.0),
+    ]
 
 
 def test_pruning_keeps_what_an_existing_run_refers_to(calls: CallStore, tmp_path: Path) -> None:

@@ -101,9 +101,11 @@ def execute(
 
 
 def with_run_facts(document: Document, folder: Path) -> Document:
-    """Add to a method's report what the run folder knows: versions, and the cost of every stage."""
-    from strop.records.document import Fact, StageFact
+    """Add to a method's report what the run folder knows: versions, the cost of every stage, attempts that failed."""
+    from strop.records.document import Fact, StageFact, Table
     from strop.runs.history import read_history
+    from strop.runs.lineage import store_of
+    from strop.runs.store import CallStore
 
     history = read_history(folder)
     stages = tuple(
@@ -112,4 +114,13 @@ def with_run_facts(document: Document, folder: Path) -> Document:
     )
     described = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     machine = tuple(Fact(name, str(value)) for name, value in described["versions"].items())
-    return replace(document, stages=stages, machine=machine)
+    with CallStore(store_of(folder)) as store:
+        failures = store.failures_of(described["id"])
+    lost = Table(
+        "Attempts that failed",
+        ("model", "kind", "attempts", "given up", "seconds"),
+        tuple((each.model, each.kind, each.attempts, each.given_up, round(each.seconds, 1)) for each in failures),
+        ("A failed attempt is repeated within bounds. It is never an answer, and what is given up is named.",),
+    )
+    tables = (*document.tables, *([lost] if failures else []))
+    return replace(document, stages=stages, machine=machine, tables=tables)

@@ -14,8 +14,8 @@ from strop.cli.output import AsJson, print_json
 from strop.cli.show import RunArgument, locate
 
 if TYPE_CHECKING:
-    from strop.runs.lineage import Node
     from strop.runs.calls import StoredCall
+    from strop.runs.lineage import Node
 
 TEXT_SHOWN = 160
 

@@ -84,6 +84,25 @@ class Ability:
 
 
 @dataclass(frozen=True, slots=True)
+class FailureCount:
+    """Attempts of one kind that failed at one model.
+
+    Attributes:
+        model: What the model is called in reports.
+        kind: The class of the error.
+        attempts: How many attempts failed so.
+        given_up: How many of them were the last of their call.
+        seconds: The time they took together; attempts run side by side.
+    """
+
+    model: str
+    kind: str
+    attempts: int
+    given_up: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class User:
     """Who uses calls: one stage of one run, with the fingerprint that tells its settings apart."""
 

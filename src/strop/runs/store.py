@@ -22,6 +22,7 @@ from strop.runs.calls import (
     FAILURE_COLUMNS,
     Ability,
     FailedCall,
+    FailureCount,
     StoredCall,
     StoreSizes,
     User,
@@ -270,6 +271,14 @@ class CallStore:
         with self._guard:
             calls, tokens, money, unpriced = self._connection.execute(query, (run,)).fetchone()
         return Spent(calls, int(tokens), money, unpriced)
+
+    def failures_of(self, run: str) -> list[FailureCount]:
+        """Return the attempts of a run that failed, by model and kind, the most frequent first."""
+        query = """SELECT model, kind, count(*), total(final), total(latency_s) FROM failures
+                   WHERE asked_by IN (SELECT id FROM users WHERE run = ?) GROUP BY model, kind ORDER BY count(*) DESC"""
+        with self._guard:
+            rows = self._connection.execute(query, (run,)).fetchall()
+        return [FailureCount(model, kind, count, int(final), took) for model, kind, count, final, took in rows]
 
     def register_run(self, run: str, folder: Path) -> None:
         """Record where a run lives; `prune` keeps the calls of runs that are still there."""
