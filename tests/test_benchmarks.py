@@ -116,7 +116,8 @@ def test_an_answer_in_the_wrong_row_counts_as_lost() -> None:
 
 def test_a_turn_is_a_process_of_its_own(server: FixedLatencyServer) -> None:
     turn = take_turn("raw sockets", server, 70)
-    assert (turn.client.right, turn.server.requests, turn.server.most_at_once) == (70, 70, IN_FLIGHT)
+    assert (turn.client.right, turn.server.requests) == (70, 70)
+    assert 1 < turn.server.most_at_once <= IN_FLIGHT
     assert turn.client.peak_mib > 5
 
 
