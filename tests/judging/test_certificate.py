@@ -87,7 +87,7 @@ def test_a_certificate_comes_back_as_it_was(qualified: Qualification, saved: Pat
     assert found == certify(qualified)
     assert found.decision == "qualified"
     assert found.data.hash == qualified.data_hash
-    assert (found.data.pairs, found.data.left_out) == (150, {"identical sides": 2})
+    assert (found.data.rows, found.data.left_out) == (150, {"identical sides": 2})
     accuracy = found.figures["accuracy"]
     assert accuracy is not None
     assert accuracy.estimate == 1.0
@@ -101,7 +101,7 @@ def test_a_certificate_comes_back_as_it_was(qualified: Qualification, saved: Pat
         lambda content: content.update(decision="not qualified"),
         lambda content: content["judge"].update(revision="revision-2"),
         lambda content: content["rules"].pop(),
-        lambda content: content["data"].update(pairs=1000),
+        lambda content: content["data"].update(rows=1000),
         lambda content: content.update(seal=""),
     ],
 )

@@ -95,7 +95,7 @@ def test_a_budget_stops_and_the_same_command_continues(tmp_path: Path, pairs: Pa
 def test_a_limit_takes_so_many_pairs(tmp_path: Path, pairs: Path) -> None:
     request = QualifyRequest(scripted(tmp_path, KNOWING), pairs, tmp_path / "out", rubric="principles-v1", limit=30)
     found = qualified(request, tmp_path / "runs")
-    assert (found.data.pairs, found.judged) == (30, 30)
+    assert (found.data.rows, found.judged) == (30, 30)
 
 
 def test_anchors_are_judged_and_kept(tmp_path: Path, pairs: Path) -> None:

@@ -37,6 +37,17 @@ def qualify_command(
     limit: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Only N pairs, a mixture that the file's order leaves alone.")
     ] = None,
+    ratings: Annotated[
+        Path | None,
+        typer.Option(metavar="F", help="Also rate these responses, which people scored: context, response, score."),
+    ] = None,
+    scale: Annotated[
+        str | None, typer.Option(metavar="LOW,HIGH", help="The ends of people's scores in --ratings; 1,5 by default.")
+    ] = None,
+    ratings_fields: Annotated[
+        list[str] | None,
+        typer.Option("--ratings-fields", metavar="A=B", help="As --fields, for the file of --ratings."),
+    ] = None,
     thresholds: Annotated[
         Path | None, typer.Option(metavar="F", help="Thresholds of your own; the shipped ones by default.")
     ] = None,
@@ -63,6 +74,7 @@ def qualify_command(
     """
     from strop.judging.asking import Asking
     from strop.judging.qualify_files import QualifyRequest, qualify_file
+    from strop.judging.rated import parse_scale
     from strop.runs.progress import Reporter
 
     default = Asking()
@@ -72,6 +84,9 @@ def qualify_command(
         out,
         rubric=rubric,
         fields=parse_fields(fields),
+        ratings=ratings,
+        ratings_fields=parse_fields(ratings_fields),
+        scale=None if scale is None else parse_scale(scale),
         limit=limit,
         thresholds=thresholds,
         asking=replace(default, sampling=replace(default.sampling, max_tokens=max_tokens), again=again),
@@ -101,9 +116,10 @@ def _command(arguments: list[str]) -> str:
 
 def _show(qualification: Qualification, certificate: Certificate, out: Path) -> None:
     from strop.judging.qualification_report import shown, table_rows
+    from strop.judging.rated import RATINGS
 
     data = certificate.data
-    print_table(f"{data.pairs:,} pairs, {data.groups:,} groups", table_rows(qualification.measured.slices))
+    print_table(f"{data.rows:,} pairs, {data.groups:,} groups", table_rows(qualification.measured.slices))
     rows = [
         {
             "rule": ruling.rule.text,
@@ -115,7 +131,8 @@ def _show(qualification: Qualification, certificate: Certificate, out: Path) -> 
     ]
     print_table(f"thresholds {certificate.thresholds.name}", rows)
     others = ("accuracy with failures as wrong", "accuracy with failures as right", "ties", "first-position lean")
-    for name in others:
+    rated = [name for name in qualification.measured.figures if name.startswith(RATINGS)]
+    for name in (*others, *rated):
         typer.echo(f"{name}: {shown(qualification.measured.figures[name])}")
     for reason, count in data.left_out.items():
         typer.echo(f"{count:,} rows left out: {reason}")

@@ -45,11 +45,11 @@ class RubricIdentity(Config):
 
 
 class DataIdentity(Config):
-    """Which human labels."""
+    """Which human labels: so many pairs, or rated responses."""
 
     name: str
     hash: str
-    pairs: int
+    rows: int
     groups: int
     left_out: dict[str, int] = Field(default_factory=dict)
 
@@ -90,6 +90,7 @@ class Certificate(Config):
     judge: JudgeIdentity
     rubric: RubricIdentity
     data: DataIdentity
+    ratings: DataIdentity | None = None
     thresholds: ThresholdsIdentity
     judged: int
     decision: Decision
@@ -109,6 +110,7 @@ class Certificate(Config):
         rubric: RubricIdentity,
         data_name: str,
         left_out: dict[str, int],
+        ratings: DataIdentity | None = None,
         date: str,
         command: str,
     ) -> Self:
@@ -119,6 +121,7 @@ class Certificate(Config):
             rubric: The rubric that the judge used.
             data_name: Name of the file of human pairs.
             left_out: Its rows that could not be judged, by reason.
+            ratings: The rated responses that were measured too.
             date: Day of the measurement, ISO 8601.
             command: The command that makes these figures.
         """
@@ -129,10 +132,11 @@ class Certificate(Config):
             data=DataIdentity(
                 name=data_name,
                 hash=qualification.data_hash,
-                pairs=qualification.n,
+                rows=qualification.n,
                 groups=qualification.groups,
                 left_out=left_out,
             ),
+            ratings=ratings,
             thresholds=ThresholdsIdentity(**row["thresholds"]),
             judged=qualification.judgements.judged,
             decision=qualification.verdict.decision,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 from strop.errors import UserError
@@ -11,6 +11,7 @@ from strop.evaluation.statistics import Interval
 from strop.judging.judge import PairJudge
 from strop.judging.measures import Judgements, Measured, SliceFigures, few_groups, judgements_of, measure
 from strop.judging.pairs import HumanPair, data_hash, duel_of, pair_hash
+from strop.judging.rated import RatingFigures
 from strop.judging.verdict import Thresholds, Verdict, decide, rulings_to_rows
 
 FEWEST_PAIRS = 10
@@ -121,6 +122,7 @@ def qualify(
     *,
     thresholds: Thresholds,
     family: str | None = None,
+    ratings: RatingFigures | None = None,
     seed: int = 0,
 ) -> Qualification:
     """Ask a judge about every pair, in an order that hides the label, and hold its verdicts against people's.
@@ -130,6 +132,7 @@ def qualify(
         pairs: Pairs that people labelled, and that the judge never learnt from.
         thresholds: What the judge must show.
         family: The family of the judge's model, see `strop.judging.slices.model_family`; None for a judge of none.
+        ratings: How its ratings of single responses agree with people's, where that was measured too.
         seed: Of orientation, folds and intervals.
 
     Raises:
@@ -145,15 +148,13 @@ def qualify(
     ordered = sorted(pairs, key=lambda pair: (pair_hash(pair), pair.group, str(pair.id)))
     duels = [duel_of(pair, seed=seed) for pair in ordered]
     judgements = judgements_of(ordered, duels, judge.compare(duels))
-    return assess(judgements, judge=judge, thresholds=thresholds, family=family, seed=seed)
-
-
-def assess(
-    judgements: Judgements, *, judge: PairJudge, thresholds: Thresholds, family: str | None, seed: int = 0
-) -> Qualification:
-    """Turn verdicts that were given into a qualification; see `qualify`."""
     measured = measure(judgements, family=family, level=thresholds.level, seed=seed)
-    pairs = judgements.pairs
+    if ratings is not None:
+        measured = replace(
+            measured,
+            figures={**measured.figures, **ratings.figures},
+            unavailable={**measured.unavailable, **ratings.unavailable},
+        )
     return Qualification(
         judge=judge.name,
         revision=judge.revision,

@@ -52,7 +52,10 @@ def markdown(qualification: Qualification, certificate: Certificate) -> Iterator
     yield f"* judge revision `{qualification.revision}`"
     yield f"* rubric {rubric.name} version {rubric.version}, `{rubric.hash}`" if rubric.hash else "* no rubric"
     left_out = "".join(f", {count:,} rows left out ({reason})" for reason, count in data.left_out.items())
-    yield f"* data {data.name}: {data.pairs:,} pairs in {data.groups:,} groups{left_out}, `{data.hash}`"
+    yield f"* data {data.name}: {data.rows:,} pairs in {data.groups:,} groups{left_out}, `{data.hash}`"
+    if certificate.ratings is not None:
+        rated = certificate.ratings
+        yield f"* rated responses {rated.name}: {rated.rows:,} in {rated.groups:,} groups, `{rated.hash}`"
     yield f"* thresholds {certificate.thresholds.name}, `{certificate.thresholds.hash}`"
     yield f"* {certificate.date}, strop {certificate.strop_version}: `{certificate.command}`"
     yield ""

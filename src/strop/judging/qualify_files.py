@@ -9,11 +9,13 @@ from pathlib import Path
 
 from strop.judging.anchors import FOLDER, judge_anchors, record_anchors
 from strop.judging.asking import Asking
-from strop.judging.certificate import Certificate, RubricIdentity
+from strop.judging.certificate import Certificate, DataIdentity, RubricIdentity
+from strop.judging.judge import PairJudge
 from strop.judging.opening import is_fitted, open_judge, reply_form
 from strop.judging.pairs import PairFile, few_of, read_pair_file
-from strop.judging.qualification import Qualification, qualify
+from strop.judging.qualification import Qualification, qualify, refuse_seen
 from strop.judging.qualification_report import write_qualification
+from strop.judging.rated import RatedFile, RatingFigures, Scale, measure_ratings, ratings_by, read_rated
 from strop.judging.rubric import Rubric, load_rubric
 from strop.judging.slices import model_family
 from strop.judging.verdict import THRESHOLDS, Thresholds, load_thresholds
@@ -37,6 +39,9 @@ class QualifyRequest:
         out: Folder for the certificate and the report.
         rubric: A shipped rubric or a file; None for a fitted judge.
         fields: Renames for `pairs`, wanted name to the file's name.
+        ratings: A file of rated responses to measure as well; None for none.
+        ratings_fields: Renames for `ratings`.
+        scale: The ends of people's scores there; None for the rubric's own 1 to 5.
         limit: Take only so many pairs; None takes all.
         thresholds: A file of thresholds; None takes the shipped one.
         asking: How a model is asked; its form follows the kind of model, its ceiling is lifted.
@@ -52,6 +57,9 @@ class QualifyRequest:
     out: Path
     rubric: str | None = None
     fields: Mapping[str, str] | None = None
+    ratings: Path | None = None
+    ratings_fields: Mapping[str, str] | None = None
+    scale: Scale | None = None
     limit: int | None = None
     thresholds: Path | None = None
     asking: Asking = field(default_factory=Asking)
@@ -78,9 +86,10 @@ def qualify_file(
         Stopped: Calls failed in a way that may pass, or the budget is spent; the same command continues.
     """
     read = read_pair_file(request.pairs, request.fields)
+    rated = None if request.ratings is None else read_rated(request.ratings, request.ratings_fields)
     thresholds = load_thresholds(request.thresholds or THRESHOLDS)
     rubric = None if request.rubric is None or is_fitted(request.judge) else load_rubric(request.rubric)
-    qualification = _qualify(request, read, rubric, thresholds, workspace, budget, reporter)
+    qualification = _qualify(request, read, rated, rubric, thresholds, workspace, budget, reporter)
     certificate = Certificate.of(
         qualification,
         rubric=RubricIdentity()
@@ -88,6 +97,7 @@ def qualify_file(
         else RubricIdentity(name=rubric.name, version=str(rubric.version), hash=rubric.hash),
         data_name=request.pairs.name,
         left_out=dict(read.left_out),
+        ratings=None if rated is None or request.ratings is None else _rated_identity(request.ratings, rated),
         date=datetime.now(UTC).date().isoformat(),
         command=request.command,
     )
@@ -99,6 +109,7 @@ def qualify_file(
 def _qualify(
     request: QualifyRequest,
     read: PairFile,
+    rated: RatedFile | None,
     rubric: Rubric | None,
     thresholds: Thresholds,
     workspace: Path,
@@ -126,10 +137,25 @@ def _qualify(
             dtype=request.dtype,
             advance=advance,
         ) as judge:
-            found = qualify(judge, pairs, thresholds=thresholds, family=family, seed=request.seed)
+            refuse_seen(judge, pairs)
+            ratings = None if rated is None else _ratings(judge, rated, request, thresholds.level)
+            found = qualify(judge, pairs, thresholds=thresholds, family=family, ratings=ratings, seed=request.seed)
             if request.anchors:
                 calls = workspace / FOLDER / f"calls-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.sqlite"
                 calls.parent.mkdir(parents=True, exist_ok=True)
                 drift = record_anchors(workspace, judge_anchors(judge, calls=calls))
                 reporter.say("anchors judged for the first time" if drift is None else str(drift))
             return found
+
+
+def _ratings(judge: PairJudge, rated: RatedFile, request: QualifyRequest, level: float) -> RatingFigures:
+    stepped = not is_fitted(request.judge)
+    ratings = ratings_by(judge, rated.rows)
+    return measure_ratings(rated.rows, ratings, stepped=stepped, scale=request.scale, level=level, seed=request.seed)
+
+
+def _rated_identity(path: Path, rated: RatedFile) -> DataIdentity:
+    groups = len({row.group for row in rated.rows})
+    return DataIdentity(
+        name=path.name, hash=rated.hash, rows=len(rated.rows), groups=groups, left_out=dict(rated.left_out)
+    )
