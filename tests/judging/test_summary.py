@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from strop.judging.expected import Expectation, ExpectedRating
 from strop.judging.judge import Comparison, OrderVerdict, settled
 from strop.judging.parsing import ParseFailure
 from strop.judging.rating import rated
 from strop.judging.rubric import load_rubric
-from strop.judging.summary import summarise_comparisons, summarise_ratings
+from strop.judging.summary import summarise_comparisons, summarise_expected, summarise_ratings
 
 RUBRIC = load_rubric("reasoning-v1")
 FAILED = ParseFailure("missing", "")
@@ -75,3 +76,19 @@ def test_a_judge_that_sees_one_property_is_told() -> None:
     ratings = [rated(n, dict.fromkeys(RUBRIC.keys, 1 + n % 5), rubric=RUBRIC, order=RUBRIC.keys) for n in range(20)]
     found = summarise_ratings(ratings, rubric=RUBRIC, groups=range(20))
     assert found.correlation == pytest.approx(1.0)
+
+
+def test_expected_ratings_have_intervals_and_say_how_much_of_the_vocabulary_they_rest_on() -> None:
+    """Values 2 and 4 in two groups: mean 3; masses .5 and .7: mean .6."""
+    rubric = load_rubric("reasoning-v1")
+
+    def rating(number: int, value: float, mass: float) -> ExpectedRating:
+        values = {key: Expectation(value, (0.2,) * 5, mass) for key in rubric.keys}
+        return ExpectedRating(number, values, value, "passed")
+
+    told = summarise_expected([rating(0, 2.0, 0.5), rating(1, 4.0, 0.7)], rubric=rubric, groups=["a", "b"])
+    mean, mass = told.means["clarity"], told.masses["clarity"]
+    assert mean is not None
+    assert mass is not None
+    assert (mean.estimate, round(mass.estimate, 9), mean.n) == (3.0, 0.6, 2)
+    assert mean.low < 3.0 < mean.high <= 5.0

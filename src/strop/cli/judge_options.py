@@ -14,7 +14,7 @@ from strop.cli.output import print_json, print_table
 if TYPE_CHECKING:
     from strop.evaluation.statistics import Interval
     from strop.judging.judged_files import Judged, JudgeRequest
-    from strop.judging.summary import ComparisonSummary, RatingSummary
+    from strop.judging.summary import ComparisonSummary, ExpectedSummary, RatingSummary
 
 Judge = Annotated[str, typer.Option(metavar="M", help="builtin:NAME, a folder, http://HOST/v1#NAME, openai:NAME.")]
 Out = Annotated[Path, typer.Option(metavar="F", help="Where rows go: .jsonl, .json or .parquet, also .gz.")]
@@ -78,11 +78,7 @@ def show_judged(judged: Judged, out: Path, *, as_json: bool) -> None:
     elif isinstance(summary, ComparisonSummary):
         _show_comparisons(summary)
     else:
-        rows = [
-            {"criterion": key, "expected rating": value, "mass": mass} for key, (value, mass) in judged.means.items()
-        ]
-        typer.echo("mass: what the numbers 1 to 5 hold of the next token's probability")
-        print_table("means over responses", rows)
+        _show_expected(summary)
     if judged.drift is not None:
         typer.echo(str(judged.drift))
     typer.echo(judged.standing.text if judged.standing.qualified else UNQUALIFIED)
@@ -94,8 +90,7 @@ def _payload(judged: Judged, out: Path) -> dict[str, Any]:
         "judge": judged.judge,
         "revision": judged.revision,
         "standing": judged.standing.to_row(),
-        "summary": None if judged.summary is None else judged.summary.to_row(),
-        "expected": {key: {"mean": value, "mass": mass} for key, (value, mass) in judged.means.items()},
+        "summary": judged.summary.to_row(),
         "drift": None if judged.drift is None else str(judged.drift),
         "out": str(out),
     }
@@ -112,6 +107,16 @@ def _show_ratings(summary: RatingSummary) -> None:
         typer.echo(
             f"mean rank correlation between criteria: {summary.correlation:.2f} (near 1: they are not told apart)"
         )
+
+
+def _show_expected(summary: ExpectedSummary) -> None:
+    rows = [
+        {"criterion": key, "expected rating": _amount(mean), "mass": _share(summary.masses[key])}
+        for key, mean in summary.means.items()
+    ]
+    typer.echo(f"{summary.n:,} responses; weighted mean {_amount(summary.mean)}")
+    typer.echo("mass: what the numbers 1 to 5 hold of the next token's probability")
+    print_table("mean expected ratings with 95 % intervals", rows)
 
 
 def _show_comparisons(summary: ComparisonSummary) -> None:

@@ -20,7 +20,14 @@ from strop.judging.pairs import prompt_group
 from strop.judging.parsing import ParseFailure
 from strop.judging.rating import Mode
 from strop.judging.rubric import Rubric, load_rubric
-from strop.judging.summary import ComparisonSummary, RatingSummary, summarise_comparisons, summarise_ratings
+from strop.judging.summary import (
+    ComparisonSummary,
+    ExpectedSummary,
+    RatingSummary,
+    summarise_comparisons,
+    summarise_expected,
+    summarise_ratings,
+)
 from strop.models.asking import Advance
 from strop.records.rows import Answer, SampledAnswers, prompt_from_json
 from strop.records.tables import iter_table, table_kind, write_table
@@ -71,16 +78,14 @@ class Judged:
         judge: The judge's name.
         revision: What identifies the judge.
         standing: Whether it has earned trust.
-        summary: The figures; None where expectations were read, which have their own in `means`.
-        means: Mean expected rating and mean mass of the scale's tokens, by criterion.
+        summary: The figures.
         drift: How the verdicts on the anchors changed; None where they were judged for the first time, or not at all.
     """
 
     judge: str
     revision: str
     standing: Standing
-    summary: RatingSummary | ComparisonSummary | None
-    means: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    summary: RatingSummary | ComparisonSummary | ExpectedSummary
     drift: Drift | None = None
 
 
@@ -160,13 +165,9 @@ def rate_file(
         if expected:
             local = require_local(judge.model)
             expectations = expected_ratings(local, items, rubric=judge.rubric, advance=advance)
-            write_table(request.out, (rating.to_row() for rating in expectations))
-            columns = {key: [rating.values[key] for rating in expectations] for key in judge.rubric.keys}
-            means = {
-                key: (sum(each.value for each in column) / len(column), sum(each.mass for each in column) / len(column))
-                for key, column in columns.items()
-            }
-            return Judged(judge.name, judge.revision, standing, None, means)
+            write_table(request.out, ({**rating.to_row(), "judge": judge.revision} for rating in expectations))
+            told = summarise_expected(expectations, rubric=judge.rubric, groups=groups, seed=request.seed)
+            return Judged(judge.name, judge.revision, standing, told)
         ratings = judge.rate(items, mode=mode, seed=request.seed)
     write_table(request.out, ({**rating.to_row(), "judge": judge.revision} for rating in ratings))
     summary = summarise_ratings(ratings, rubric=judge.rubric, groups=groups, seed=request.seed)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from strop.evaluation.statistics import SHARE, Interval, cluster_bootstrap
+from strop.judging.expected import ExpectedRating
 from strop.judging.judge import Comparison, OrderVerdict
 from strop.judging.parsing import ParseFailure
 from strop.judging.rating import Rating
@@ -47,6 +48,28 @@ class RatingSummary:
     failures: Interval | None
     failure_kinds: Mapping[str, int]
     correlation: float | None
+
+    def to_row(self) -> dict[str, Any]:
+        """Return the summary as JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedSummary:
+    """Expected ratings of one file by one model.
+
+    Attributes:
+        n: Responses.
+        means: Mean expected rating by criterion.
+        masses: Mean probability of the scale's five tokens among the whole vocabulary, by criterion: where it is
+            small, the model was about to say something else.
+        mean: Mean of the weighted means.
+    """
+
+    n: int
+    means: Mapping[str, Interval | None]
+    masses: Mapping[str, Interval | None]
+    mean: Interval | None
 
     def to_row(self) -> dict[str, Any]:
         """Return the summary as JSON."""
@@ -112,6 +135,26 @@ def summarise_ratings(
         failures=_mean("failures", missing, groups, SHARE, seed),
         failure_kinds=dict(Counter(failure.kind for failure in failures).most_common()),
         correlation=_correlation(list(table.values())),
+    )
+
+
+def summarise_expected(
+    ratings: Sequence[ExpectedRating], *, rubric: Rubric, groups: Sequence[Hashable], seed: int = 0
+) -> ExpectedSummary:
+    """Summarise expected ratings.
+
+    Args:
+        ratings: One for each response.
+        rubric: What was rated.
+        groups: Each response's group, as its prompt; intervals resample groups.
+        seed: Of the intervals.
+    """
+    columns = {key: [rating.values[key] for rating in ratings] for key in rubric.keys}
+    return ExpectedSummary(
+        n=len(ratings),
+        means={k: _mean(k, [each.value for each in column], groups, _RANGE, seed) for k, column in columns.items()},
+        masses={k: _mean(k, [each.mass for each in column], groups, SHARE, seed) for k, column in columns.items()},
+        mean=_mean("mean", [rating.mean for rating in ratings], groups, _RANGE, seed),
     )
 
 
