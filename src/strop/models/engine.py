@@ -216,6 +216,7 @@ class Engine:
             self._lose(job)
         else:
             self._waiting[job] = self._loop.call_later(wait, self._retry, job)
+            self._landed.put(([], 1))  # there is room for another job now
 
     def _miss(self, job: Job, replica: Replica, message: str, started: float) -> None:
         self._ready.appendleft(job)

@@ -4,7 +4,8 @@ The controller is told of starts and landings and does no I/O and reads no clock
 landings as the limit allows, about one round trip each:
 
 * ramp: the limit doubles with every window that brought more answers a second than any before;
-* then it climbs by a tenth, and falls back towards the best limit seen where only the latency grew;
+* then it climbs by a tenth where that brings more, and by one where it does no harm; it falls by a tenth where the
+  latency has grown alone: to the best limit seen (the knee), or below it where fewer answers come than then;
 * refusals (429, 5xx, timeouts) take half of their share in the window off the limit, as DCTCP does (Alizadeh et al.,
   SIGCOMM 2010, eq. 2): a server that refuses everything halves it, one refusal in twenty hardly moves it.
 """
@@ -20,8 +21,8 @@ SLOWED = 1.25
 """Latency counts as risen from this ratio to the latency at the best throughput."""
 CLIMB = 1.1
 FALL = 0.9
-FORGET = 0.99
-"""The best throughput fades by this factor a window, so that a server that has changed is learnt anew."""
+LEARN = 0.1
+"""How far what is expected at the knee moves towards what is measured there, window by window."""
 FEW_REFUSALS = 0.1
 """Up to this share of refusals in a window the limit may still grow."""
 
@@ -42,6 +43,9 @@ class Window:
 class Pacer:
     """Adaptive concurrency for one server.
 
+    The best throughput, the limit at which it was seen (the knee) and the latency there are what a window is compared
+    with.
+
     Attributes:
         most: The highest limit.
         flying: Requests that have not landed.
@@ -54,7 +58,7 @@ class Pacer:
     _limit: float = field(init=False)
     _window: Window | None = None
     _best: float = 0.0
-    _knee: float = 1.0
+    _knee: float = 0.0
     _latency: float = 0.0
 
     def __post_init__(self) -> None:
@@ -98,16 +102,17 @@ class Pacer:
         self._limit = min(max(self._limit * (1 - share / 2), 1.0), float(self.most))
 
     def _climb(self, throughput: float, latency: float) -> None:
-        grown = throughput > self._best * GROWN
-        if grown:
+        if self._limit <= self._knee * CLIMB:
+            self._best += (throughput - self._best) * LEARN
+            self._latency += (latency - self._latency) * LEARN
+        if self._limit > self._knee and throughput > self._best * GROWN:
             self._best, self._knee, self._latency = throughput, self._limit, latency
             self._limit = self._limit * 2 if self.ramping else max(self._limit * CLIMB, self._limit + 1)
             return
         self.ramping = False
-        if latency > self._latency * SLOWED:
-            self._limit = max(self._knee, self._limit * FALL)
-        else:
+        if latency <= self._latency * SLOWED:
             self._limit += 1
-        self._best *= FORGET
-        # Slower answers for everybody are the server's own affair after a while, not the queue's.
-        self._latency += (latency - self._latency) * (1 - FORGET)
+            return
+        floor = self._knee if throughput * GROWN > self._best else 1.0
+        self._limit = max(floor, self._limit * FALL)
+        self._knee = min(self._knee, self._limit)

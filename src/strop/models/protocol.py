@@ -71,7 +71,8 @@ class Call:
     def key(self, revision: str) -> str:
         """Return the store's key: a hash of the model revision, the prompt, the sampling and the sample index."""
         content = {"schema": CALL_SCHEMA, "revision": revision, **self.request()}
-        return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+        text = json.dumps(content, sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,8 @@ OF_ONE_PROMPT = ("context", "content_filter", "too_large", "prompt")
 ROW_OF_FAILURES = 20
 """After so many calls in a row that failed for good, without an answer between them, the run stops."""
 ALTERNATIVES_SHOWN = 12
+SAID = 500
+"""Characters of an error that are kept."""
 CONTEXT = re.compile(
     r"context[ _](length|size|window)|exceed_context|maximum (model )?(context|input|sequence) length"
     r"|(prompt|input|request)[^.]{0,40} (is )?too (long|large)|longer than the (model|maximum)"
@@ -37,7 +39,9 @@ CONTEXT = re.compile(
     re.IGNORECASE,
 )
 """How servers say that a prompt is longer than the model's context."""
-NO_MODEL = re.compile(r"model.{0,120}?(not[ _]found|not exist|unknown|not available)|unknown model", re.IGNORECASE)
+NO_MODEL = re.compile(
+    r"model\b.{0,120}?\b(not found|not exist|not available)|model_not_found|unknown model", re.IGNORECASE
+)
 """How servers say that they do not have the model."""
 HTML = re.compile(r"\s*<(!doctype|html|head|body)", re.IGNORECASE)
 
@@ -92,10 +96,12 @@ def _connection_failure(error: Exception) -> Failure:
 
 
 def _status_failure(error: openai.APIStatusError) -> Failure:
-    status, message = error.status_code, _line(error)
-    named, code = _said(error.body, message)
+    status = error.status_code
+    text = error.response.text[:SAID]
+    named, code = _said(error.body, text)
+    message = " ".join(f"{status} {named}".split())
     waits = retry_after({name.lower(): value for name, value in error.response.headers.items()}, now=time.time())
-    kind, transient = _of_status(status, said=f"{named} {code}", html=bool(HTML.match(error.response.text[:200])))
+    kind, transient = _of_status(status, said=f"{named} {code}", html=bool(HTML.match(text)))
     if kind == "no_path":
         kind, message = "not_found", f"404, and a web page: {error.request.url.path} is no path of such a server"
     return Failure(kind, message, transient, waits)
@@ -121,13 +127,13 @@ def _of_status(status: int, *, said: str, html: bool) -> tuple[str, bool]:
     return known.get(status, ("server", True) if status >= 500 else ("request", False))
 
 
-def _said(body: object, message: str) -> tuple[str, str]:
+def _said(body: object, text: str) -> tuple[str, str]:
     """Return the message and the code (or type) of an error's body, which servers nest differently."""
     inner: Any = body.get("error", body) if isinstance(body, Mapping) else body
     if not isinstance(inner, Mapping):
-        return message, ""
+        return text, ""
     words = [str(inner.get(name)) for name in ("code", "type") if inner.get(name) is not None]
-    return str(inner.get("message", message)), " ".join(words)
+    return str(inner.get("message", text))[:SAID], " ".join(words)
 
 
 def _line(error: BaseException) -> str:
