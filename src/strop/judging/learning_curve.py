@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from strop.evaluation.statistics import SHARE, Interval, cluster_bootstrap, paired_cluster_difference
+from strop.evaluation.statistics import SHARE, Interval, cluster_bootstrap, mean_interval, paired_cluster_difference
 from strop.judging.baselines import correctness
 from strop.judging.fitting import Labels, Rows, choose, fit_weights, margins
 from strop.judging.folds import Folds
@@ -52,7 +52,7 @@ class LearningCurve:
         draws: How many times labels were drawn for every point.
         next_labels: How many further labels `gain` is about.
         gain: The accuracy that they would add, read off a straight line over the logarithm of the number of labels;
-            None with fewer than three points.
+            None with fewer than three points or a single draw of labels.
     """
 
     points: tuple[CurvePoint, ...]
@@ -116,7 +116,8 @@ def learning_curve(
                 highest=float(of_draws.max()),
             )
         )
-    gain = _gain(right.mean(axis=1), sizes, labels, seed) if len(sizes) >= FEWEST_POINTS else None
+    told = len(sizes) >= FEWEST_POINTS and draws > 1
+    gain = _gain(right, sizes, labels, seed) if told else None
     return LearningCurve(tuple(points), draws, NEXT_LABELS, gain)
 
 
@@ -164,10 +165,11 @@ def _gain(right: Correct, sizes: Sequence[int], labels: Labels, seed: int) -> In
     """Extrapolate from all own labels to `NEXT_LABELS` more.
 
     The slope of a least-squares line is a weighted sum of its points, so the predicted gain is the mean of one number
-    a pair, and its interval that of a mean.
+    a draw and pair. Its interval resamples draws of labels together with groups of test pairs, for both could have been
+    others; groups enter by their sums, brought to the scale of a mean.
 
     Args:
-        right: Mean correctness over draws: ``(sizes, own)``.
+        right: Correctness ``(sizes, draws, own)``.
         sizes: Numbers of labels.
         labels: For the groups.
         seed: Of the bootstrap.
@@ -175,5 +177,7 @@ def _gain(right: Correct, sizes: Sequence[int], labels: Labels, seed: int) -> In
     positions = np.log2(np.asarray(sizes, dtype=np.float64))
     centred = positions - positions.mean()
     further = float(np.log2((labels.own + NEXT_LABELS) / labels.own))
-    per_pair = further * (centred @ right) / float(centred @ centred)
-    return cluster_bootstrap(per_pair, list(labels.groups), _generator(seed, "gain"))
+    gains = further * np.tensordot(centred, right, axes=1) / float(centred @ centred)
+    names, codes = np.unique(labels.groups, return_inverse=True)
+    of_groups = np.stack([np.bincount(codes, weights=row, minlength=len(names)) for row in gains])
+    return mean_interval(of_groups * len(names) / labels.own, _generator(seed, "gain"))
