@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -34,7 +35,7 @@ class Generated:
 
     prompts: int
     answers: int
-    failures: int
+    failures: dict[str, int]
     asked: int
     tokens: int
     money: float | None
@@ -112,7 +113,10 @@ def generate_command(
         print_json(asdict(done))
         return
     told = "price unknown" if done.money is None else f"{done.money:,.4g} in money"
-    typer.echo(f"{done.answers:,} answers to {done.prompts:,} prompts; {done.failures:,} calls without an answer")
+    typer.echo(f"{done.answers:,} answers to {done.prompts:,} prompts")
+    if done.failures:
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in done.failures.items())
+        typer.echo(f"calls without an answer: {kinds}; see failures.jsonl in {done.run}")
     typer.echo(f"asked just now or in earlier executions: {done.asked:,} calls, {done.tokens:,} tokens, {told}")
     typer.echo(done.out)
 
@@ -164,7 +168,7 @@ def execute(config: GenerationConfig, *, out: Path, workspace: Path, budget: Bud
             why = f"{stop.why}; the prompts that are complete so far are in {partial}"
             raise Stopped(stop.what, value=stop.value, why=why, fix=stop.fix) from stop
         write_table(out, iter_table(made.path(ANSWERS)))
-        failures = sum(1 for _ in iter_table(made.path(FAILURES)))
+        failures = Counter(row["kind"] for row in iter_table(made.path(FAILURES)))
         spent = run.store.spent(run.id)
     partial.unlink(missing_ok=True)
     money = None if spent.unpriced else spent.money
