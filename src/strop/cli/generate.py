@@ -173,9 +173,8 @@ def execute(config: GenerationConfig, *, out: Path, workspace: Path, budget: Bud
     partial.unlink(missing_ok=True)
     money = None if spent.unpriced else spent.money
     prompts = len(PromptTable(config.prompts))
-    return Generated(
-        prompts, prompts * config.samples - failures, failures, spent.calls, spent.tokens, money, str(folder), str(out)
-    )
+    answers = prompts * config.samples - failures.total()
+    return Generated(prompts, answers, dict(failures), spent.calls, spent.tokens, money, str(folder), str(out))
 
 
 def show_forecast(config: GenerationConfig, *, pilot: int, workspace: Path, as_json: bool) -> None:
