@@ -31,6 +31,8 @@ class Cluster:
         self.own = False
         self._address = ""
         self._users = 0
+        # A connection that other code of this process has made is not ours to close.
+        self._connected_here = False
 
     def join(self, address: str) -> None:
         """Become a user of the cluster, and connect to it if this is the first.
@@ -51,15 +53,15 @@ class Cluster:
             )
         if not ray.is_initialized():
             _connect(ray, address)
-            self.own = address == "local"
+            self._connected_here, self.own = True, address == "local"
         self._address = address
         self._users += 1
 
     def leave(self) -> None:
-        """Stop being a user; the last one ends a cluster of our own."""
+        """Stop being a user; the last one closes the connection, and so ends a cluster of our own."""
         self._users -= 1
-        if self._users == 0 and self.own:
-            self.own = False
+        if self._users == 0 and self._connected_here:
+            self._connected_here = self.own = False
             import_ray().shutdown()
 
 
