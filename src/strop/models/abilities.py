@@ -14,7 +14,8 @@ from strop.models.protocol import Sampling
 from strop.models.replies import Choice, Reply
 from strop.runs.calls import Ability
 
-PROBE_PROMPT = "Write a few words about the sea."
+PROBE_PROMPT = "Here is a long story about the sea. Once upon a time there was"
+"""Open at its end, so that answers run into the limit and their tokens are known."""
 PROBE_TOKENS = 64
 PROBE_SCHEMA = {
     "type": "object",
