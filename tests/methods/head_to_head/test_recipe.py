@@ -107,3 +107,18 @@ def test_a_plan_counts_the_calls_of_a_run(configure: Configure, tmp_path: Path) 
     assert planned == {"first-answers": 24, "second-answers": 24, "comparisons": 48}
     wanted = plan(configure(judge__per_criterion=True), workspace=tmp_path)
     assert wanted.stages[-1].calls == 48 * 8
+
+
+@pytest.mark.slow
+def test_on_a_cluster_every_artifact_is_that_of_one_process(configure: Configure, tmp_path: Path) -> None:
+    """Answers and verdicts come from two workers; not a byte of any stage differs."""
+    pytest.importorskip("ray")
+    compared(configure(), tmp_path / "local")
+    compared(configure(machine={"executor": "ray", "replicas": 2}), tmp_path / "ray")
+    local, remote = (files(tmp_path / name / "run" / "stages") for name in ("local", "ray"))
+    assert len(local) > 8
+    assert remote == local
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
