@@ -23,6 +23,7 @@ from strop.cli.options import (
 from strop.cli.output import AsJson, print_json
 
 if TYPE_CHECKING:
+    from strop.models.placement import Placement
     from strop.records.document import Document
     from strop.runs.budget import Budget
     from strop.runs.configuration import Loaded
@@ -79,6 +80,7 @@ def execute(
         quiet: Whether to keep progress to itself.
         budget: The most that the run may spend over all its executions; None sets no limit.
     """
+    from strop.models.placement import cluster_kept
     from strop.report import write_report
     from strop.runs.budget import UNLIMITED
     from strop.runs.configuration import import_object
@@ -87,15 +89,20 @@ def execute(
 
     folder = run_folder(workspace, name or loaded.name.replace("/", "-"))
     recipe = import_object(loaded.function)
-    with Run.open(
-        folder,
-        config=loaded.config,
-        origins=loaded.origins,
-        seed=RUN_SEED,
-        workspace=workspace,
-        budget=budget or UNLIMITED,
-        quiet=quiet,
-    ) as run:
+    # Every method has settings of its machine; they say where models answer.
+    placement: Placement = dict(loaded.config)["machine"]
+    with (
+        cluster_kept(placement),
+        Run.open(
+            folder,
+            config=loaded.config,
+            origins=loaded.origins,
+            seed=RUN_SEED,
+            workspace=workspace,
+            budget=budget or UNLIMITED,
+            quiet=quiet,
+        ) as run,
+    ):
         document = recipe(loaded.config, run)
     return Finished(folder.resolve(), write_report(with_run_facts(document, folder), folder).resolve())
 

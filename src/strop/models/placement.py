@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Literal
 
@@ -54,6 +55,15 @@ def open_placed(model: ModelSpec | Path, placement: Placement) -> TextModel:
 
         return RayModel(spec, placement)
     return open_model(spec, device=placement.device, dtype=placement.dtype)
+
+
+def cluster_kept(placement: Placement) -> AbstractContextManager[None]:
+    """Keep the cluster that models are placed on, if any, until the block ends; the first of them starts it."""
+    if placement.executor != "ray":
+        return nullcontext()
+    from strop.models.ray_cluster import CLUSTER
+
+    return CLUSTER.kept()
 
 
 def served(spec: ModelSpec, placement: Placement) -> ModelSpec:

@@ -30,7 +30,7 @@ class Cluster:
         """Use none yet."""
         self.own = False
         self._address = ""
-        self._users = 0
+        self._users = self._keepers = 0
         # A connection that other code of this process has made is not ours to close.
         self._connected_here = False
 
@@ -44,7 +44,7 @@ class Cluster:
             UserError: Ray is not installed, no cluster is there, or this process uses another one.
         """
         ray = import_ray()
-        if self._users and address != self._address:
+        if (self._users or (self._keepers and self._connected_here)) and address != self._address:
             raise UserError(
                 "this process is connected to another Ray cluster",
                 value=address,
@@ -60,7 +60,20 @@ class Cluster:
     def leave(self) -> None:
         """Stop being a user; the last one closes the connection, and so ends a cluster of our own."""
         self._users -= 1
-        if self._users == 0 and self._connected_here:
+        self._close_if_unused()
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Keep the cluster between one user and the next: starting it takes longer than many a stage."""
+        self._keepers += 1
+        try:
+            yield
+        finally:
+            self._keepers -= 1
+            self._close_if_unused()
+
+    def _close_if_unused(self) -> None:
+        if not (self._users or self._keepers) and self._connected_here:
             self._connected_here = self.own = False
             import_ray().shutdown()
 
