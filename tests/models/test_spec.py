@@ -58,6 +58,11 @@ def test_every_form(text: str, kind: str, target: str, base_url: str) -> None:
         ({"model": "x", "dtype": "fp32"}, "no such value: got 'fp32'"),
         ({"model": "x", "chat": "maybe"}, "no such value"),
         ({"model": "x", "revision": None}, "'revision' must be text"),
+        ({"model": "http://h/v1#x", "replicas": "http://b/v1"}, "must be a list of URLs"),
+        ({"model": "http://h/v1#x", "replicas": ["http://me:secret@b/v1"]}, "a key inside a URL"),
+        ({"model": "http://h/v1#x", "retry_for": 0}, "a number of at least"),
+        ({"model": "http://h/v1#x", "max_reply_bytes": 0.5}, "a whole number"),
+        ({"model": "http://h/v1#x", "price": {"prompt": 1}}, "a price has prompt and completion"),
         ({"model": "x", "vllm_command": []}, "must be a command"),
         (3, "a model is a string, or a mapping"),
     ],
@@ -182,3 +187,18 @@ def test_a_spec_is_hashable_and_frozen() -> None:
     assert {spec: 1}[ModelSpec("hf:a/b", "hf", "a/b")] == 1
     with pytest.raises(AttributeError):
         spec.kind = "local"  # type: ignore[misc]
+
+
+def test_options_of_endpoints_come_back_and_where_it_runs_does_not_change_a_stage() -> None:
+    given = {
+        "model": "http://h/v1#m",
+        "replicas": ["http://b/v1/", "http://c/v1#m"],
+        "retry_for": 60.0,
+        "price": {"prompt": 1, "completion": 2, "cached": 0.5},
+    }
+    spec = parse_model(given)
+    assert spec.replicas == ("http://b/v1", "http://c/v1")
+    assert parse_model(spec.to_config()) == spec
+    assert spec.fingerprint() == parse_model("http://h/v1#m").fingerprint()
+    moved = [parse_model({"model": f"http://{host}/v1#m", "revision": "7"}).fingerprint() for host in ("h", "b")]
+    assert moved[0] == moved[1] != spec.fingerprint()
