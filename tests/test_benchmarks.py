@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
-from engine import Turn, print_table, ratios, take_turn
+from engine import Turn, cpu_ratios, print_table, ratios, take_turn
 from engine_arms import ARMS, BASELINE, Measured
 from engine_server import CHAT, COMPLETION, MODELS, FixedLatencyServer, Stats, content_length
 from engine_work import IN_FLIGHT, MODEL, Prompts, answer_to, count_right, prompt
@@ -132,6 +132,7 @@ def test_ratios_compare_arms_of_one_round(capsys: pytest.CaptureFixture[str]) ->
 
     rounds = [turns(10, 20), turns(20, 25)]
     assert ratios(rounds, "strop") == [0.5, 0.8]
+    assert cpu_ratios(rounds, "strop") == [1.0, 1.0]
     print_table(rounds)
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("strop")]
     assert "0.65 [0.50, 0.80]" in line
