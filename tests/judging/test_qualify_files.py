@@ -87,7 +87,7 @@ def test_a_budget_stops_and_the_same_command_continues(tmp_path: Path, pairs: Pa
         qualified(request, tmp_path / "runs", Budget(calls=100))
     assert stored(tmp_path / "runs") == 100
     assert not (tmp_path / "out").exists()
-    found = qualified(request, tmp_path / "runs", Budget(calls=140))
+    found = qualified(request, tmp_path / "runs", Budget(calls=240))
     assert stored(tmp_path / "runs") == 240
     assert found == qualified(request, tmp_path / "runs", Budget(calls=1))
 

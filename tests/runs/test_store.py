@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strop.errors import UserError
-from strop.runs import Ability, CallStore, FailedCall, Price, Spent, StoredCall, User, store
+from strop.runs import Ability, Budget, CallStore, FailedCall, Price, Spent, StoredCall, User, store
 from strop.runs.calls import FailureCount
+from strop.runs.workspace import open_calls
 
 
 def call(key: str, text: str = "answer", *, sample: int = 0) -> StoredCall:
@@ -142,6 +143,16 @@ def test_pruning_keeps_what_an_existing_run_refers_to(calls: CallStore, tmp_path
     assert calls.prune() == 2
     assert sorted(calls.get_many(["kept", "both", "lost", "of no run"])) == ["both", "kept"]
     assert (calls.sizes().calls, calls.sizes().failures) == (2, 0)
+
+
+def test_pruning_leaves_the_calls_of_commands_that_are_no_run(tmp_path: Path) -> None:
+    with open_calls(tmp_path, "judge", "out.jsonl", budget=Budget(calls=2)) as calls:
+        calls.put_many([call("a"), call("b")])
+        assert not calls.ledger.room(flying=0, tokens=0, money=0)
+    with open_calls(tmp_path, "judge", "out.jsonl", budget=Budget(calls=3)) as calls:
+        assert calls.ledger.spent.calls == 2, "over all executions"
+        assert calls.prune() == 0
+        assert calls.sizes().unused == 0
 
 
 def test_a_moved_run_keeps_its_calls(calls: CallStore, tmp_path: Path) -> None:

@@ -185,12 +185,14 @@ def show_forecast(config: GenerationConfig, *, pilot: int, workspace: Path, as_j
     from strop.models.generating import PromptTable
     from strop.models.placement import open_placed
     from strop.runs.progress import Reporter
-    from strop.runs.store import CallStore
-    from strop.runs.workspace import store_path
+    from strop.runs.workspace import open_calls
 
     model = open_placed(config.model, config.placement)
     try:
-        with CallStore(store_path(workspace)) as store, Reporter(quiet=as_json).progress("pilot") as advance:
+        with (
+            open_calls(workspace, "pilot", config.model.model) as store,
+            Reporter(quiet=as_json).progress("pilot") as advance,
+        ):
             told = forecast(
                 model,
                 PromptTable(config.prompts, config.fields),

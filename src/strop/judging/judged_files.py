@@ -31,11 +31,10 @@ from strop.judging.summary import (
 from strop.models.asking import Advance
 from strop.records.rows import Answer, SampledAnswers, prompt_from_json
 from strop.records.tables import iter_table, table_kind, write_table
-from strop.runs.budget import UNLIMITED, Budget, Ledger
+from strop.runs.budget import UNLIMITED, Budget
 from strop.runs.manifest import now
 from strop.runs.progress import Reporter
-from strop.runs.store import CallStore
-from strop.runs.workspace import store_path
+from strop.runs.workspace import open_calls
 
 SIDES = (("first", "second"), ("better", "worse"), ("chosen", "rejected"))
 """The fields that may hold the two responses of a pair."""
@@ -250,9 +249,9 @@ def _opened(
     request: JudgeRequest, rubric: Rubric | None, workspace: Path, advance: Advance, *, per_criterion: bool = False
 ) -> Iterator[PairJudge]:
     workspace.mkdir(parents=True, exist_ok=True)
-    with CallStore(store_path(workspace)) as store:
-        store.ledger = Ledger(request.budget)
-        with open_judge(
+    with (
+        open_calls(workspace, "judge", str(request.out.resolve()), budget=request.budget) as store,
+        open_judge(
             request.judge,
             rubric=rubric,
             store=store,
@@ -261,5 +260,6 @@ def _opened(
             device=request.device,
             dtype=request.dtype,
             advance=advance,
-        ) as judge:
-            yield judge
+        ) as judge,
+    ):
+        yield judge

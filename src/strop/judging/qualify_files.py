@@ -20,10 +20,9 @@ from strop.judging.rubric import Rubric, load_rubric
 from strop.judging.slices import model_family
 from strop.judging.verdict import THRESHOLDS, Thresholds, load_thresholds
 from strop.models.spec import parse_model
-from strop.runs.budget import Budget, Ledger
+from strop.runs.budget import Budget
 from strop.runs.progress import Reporter
-from strop.runs.store import CallStore
-from strop.runs.workspace import store_path
+from strop.runs.workspace import open_calls
 
 NEVER_STOP = 1.0
 """Unreadable replies are what is measured here: they count against the judge instead of stopping."""
@@ -124,11 +123,9 @@ def _qualify(
         asking = replace(asking, form=reply_form(spec), ceiling=NEVER_STOP)
     workspace.mkdir(parents=True, exist_ok=True)
     with (
-        CallStore(store_path(workspace)) as store,
+        open_calls(workspace, "judge qualify", str(request.out.resolve()), budget=budget) as store,
         reporter.progress("judging", total=2 * len(pairs)) as advance,
-    ):
-        store.ledger = Ledger(budget)
-        with open_judge(
+        open_judge(
             request.judge,
             rubric=rubric,
             store=store,
@@ -136,16 +133,17 @@ def _qualify(
             device=request.device,
             dtype=request.dtype,
             advance=advance,
-        ) as judge:
-            refuse_seen(judge, pairs)
-            ratings = None if rated is None else _ratings(judge, rated, request, thresholds.level)
-            found = qualify(judge, pairs, thresholds=thresholds, family=family, ratings=ratings, seed=request.seed)
-            if request.anchors:
-                calls = workspace / FOLDER / f"calls-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.sqlite"
-                calls.parent.mkdir(parents=True, exist_ok=True)
-                drift = record_anchors(workspace, judge_anchors(judge, calls=calls))
-                reporter.say("anchors judged for the first time" if drift is None else str(drift))
-            return found
+        ) as judge,
+    ):
+        refuse_seen(judge, pairs)
+        ratings = None if rated is None else _ratings(judge, rated, request, thresholds.level)
+        found = qualify(judge, pairs, thresholds=thresholds, family=family, ratings=ratings, seed=request.seed)
+        if request.anchors:
+            calls = workspace / FOLDER / f"calls-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.sqlite"
+            calls.parent.mkdir(parents=True, exist_ok=True)
+            drift = record_anchors(workspace, judge_anchors(judge, calls=calls))
+            reporter.say("anchors judged for the first time" if drift is None else str(drift))
+        return found
 
 
 def _ratings(judge: PairJudge, rated: RatedFile, request: QualifyRequest, level: float) -> RatingFigures:

@@ -24,6 +24,11 @@ PARQUET_ROWS_PER_GROUP = 10_000
 
 
 def table_kind(path: Path) -> str:
+    """Return the format of a table: ``.jsonl``, ``.json`` or ``.parquet``.
+
+    Raises:
+        UserError: Its name tells none.
+    """
     name = path.name.removesuffix(".gz")
     for kind in (".jsonl", ".json", ".parquet"):
         if name.endswith(kind):

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from strop.errors import UserError, nearest
-from strop.runs.store import run_id
+from strop.runs.budget import UNLIMITED, Budget
+from strop.runs.calls import User
+from strop.runs.store import CallStore, run_id
 
 WORKSPACE_VARIABLE = "STROP_WORKSPACE"
 DEFAULT_WORKSPACE = "runs"
@@ -20,6 +24,23 @@ def default_workspace() -> Path:
 def store_path(workspace: Path) -> Path:
     """Return the path of a workspace's call store."""
     return workspace / "calls.sqlite"
+
+
+@contextmanager
+def open_calls(workspace: Path, command: str, subject: str, *, budget: Budget = UNLIMITED) -> Iterator[CallStore]:
+    """Open a workspace's store for a command that is no run.
+
+    Its calls are kept under the command and its subject: they count towards the subject's budget over all executions,
+    and pruning, which removes what only runs that are gone refer to, leaves them alone.
+
+    Args:
+        workspace: The folder of the store.
+        command: What is done, as ``judge compare``.
+        subject: What it is done to or for, as the file that it writes.
+        budget: The most that the subject may cost.
+    """
+    with CallStore(store_path(workspace)) as store:
+        yield store.for_stage(User(f"{command}: {subject}", command, subject), budget=budget)
 
 
 def run_folder(workspace: Path, name: str) -> Path:

@@ -15,9 +15,9 @@ from strop.models.forecasting import CallFigures, forecast
 from strop.models.lengths import Range
 from strop.models.placement import open_placed
 from strop.models.protocol import Sampling
-from strop.runs import CallStore, derive_seed
+from strop.runs import derive_seed
 from strop.runs.progress import Reporter
-from strop.runs.workspace import store_path
+from strop.runs.workspace import open_calls
 
 
 def with_pilot(planned: Plan, config: HeadToHeadConfig, *, workspace: Path, pilot: int, quiet: bool = False) -> Plan:
@@ -57,7 +57,7 @@ def _try(
     model = open_placed(contestant.model, config.machine)
     try:
         with (
-            CallStore(store_path(workspace)) as store,
+            open_calls(workspace, "pilot", contestant.model.model) as store,
             Reporter(quiet=quiet).progress(f"pilot: {contestant.label}", pilot) as advance,
         ):
             parallel = contestant.model.parallel

@@ -20,10 +20,9 @@ from strop.models.lengths import Range
 from strop.models.placement import open_placed
 from strop.models.protocol import Sampling
 from strop.models.spec import ModelSpec
-from strop.runs import CallStore
 from strop.runs.budget import Price
 from strop.runs.progress import Reporter
-from strop.runs.workspace import store_path
+from strop.runs.workspace import open_calls
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +78,7 @@ def _try(spec: ModelSpec, config: WeakToStrongConfig, workspace: Path, pilot: in
     model = open_placed(spec, config.machine)
     try:
         with (
-            CallStore(store_path(workspace)) as store,
+            open_calls(workspace, "pilot", spec.model) as store,
             Reporter(quiet=quiet).progress(f"pilot: {spec.model}", pilot) as advance,
         ):
             told = forecast(
