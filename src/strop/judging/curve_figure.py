@@ -8,7 +8,7 @@ from pathlib import Path
 from strop.judging.learning_curve import LearningCurve
 from strop.records.tables import atomic_path
 
-SIZE_INCHES = (7.2, 4.4)
+SIZE_INCHES = (8.4, 4.4)
 ACCENT, MUTED = "#0b6e99", "#6b7280"
 STYLE = {"svg.fonttype": "none", "svg.hashsalt": "learning-curve", "font.size": 10, "text.parse_math": False}
 
@@ -24,7 +24,7 @@ def draw_curve(curve: LearningCurve, baselines: Mapping[str, float], path: Path)
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
-    from matplotlib.ticker import NullLocator, PercentFormatter
+    from matplotlib.ticker import MultipleLocator, NullLocator, PercentFormatter
 
     labels = [point.labels for point in curve.points]
     with mpl.rc_context(STYLE), atomic_path(path) as part:
@@ -41,10 +41,11 @@ def draw_curve(curve: LearningCurve, baselines: Mapping[str, float], path: Path)
         axes.set_xscale("log", base=2)
         axes.set_xticks(labels, [f"{count:,}" for count in labels])
         axes.xaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_locator(MultipleLocator(0.05))
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.set(xlabel="labels", ylabel="agreement with people, held-out pairs", title="What labels buy")
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize=9)
+        figure.legend(loc="outside right upper", frameon=False, fontsize=9)
         figure.savefig(part, format="svg", metadata={"Date": None, "Creator": None})
 
 
