@@ -131,6 +131,13 @@ def test_the_verb_names_a_wrong_template_of_the_local_model(
     assert difference["before"] == "<|im_start|>"
 
 
+def _miscounted(workspace: Path, *, limit: int) -> int:
+    """Return how many answers were cut at `limit` tokens and are on the books with another number."""
+    with contextlib.closing(sqlite3.connect(store_path(workspace))) as connection:
+        wrong = "SELECT count(*) FROM calls WHERE finish = 'length' AND completion_tokens != ?"
+        return int(connection.execute(wrong, (limit,)).fetchone()[0])
+
+
 def _stored(workspace: Path) -> tuple[int, int]:
     """Return how many calls the store holds, and how many different ones."""
     path = store_path(workspace)
@@ -181,6 +188,7 @@ def test_a_server_that_is_killed_half_way_costs_no_call(
         code = subprocess.run(command, check=False).returncode
     assert code == 0
     assert _stored(tmp_path / "runs") == (calls, calls)
+    assert _miscounted(tmp_path / "runs", limit=16) == 0
     rows = read_table(tmp_path / "answers.jsonl")
     assert [row["id"] for row in rows] == list(range(prompts))
     assert {len(row["responses"]) for row in rows} == {samples}
