@@ -1,8 +1,8 @@
-"""Helpers that the tests of judges import by name."""
+"""Makes what the tests of judges share importable by its full name."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from planted import planted_pairs
+from tests.judging.planted import planted_pairs
 
 from strop.errors import UserError
 from strop.evaluation.statistics import Interval

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from planted import planted_pairs
 from safetensors.numpy import save_file
+from tests.judging.planted import planted_pairs
 
 from strop.errors import UserError
 from strop.judging.features import Response

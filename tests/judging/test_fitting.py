@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from planted import planted_pairs
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
 from sklearn.model_selection import GroupKFold, cross_val_predict
+from tests.judging.planted import planted_pairs
 
 from strop.errors import UserError
 from strop.judging.baselines import correctness

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from planted import planted_pairs
+from tests.judging.planted import planted_pairs
 
 from strop.evaluation.statistics import Interval
 from strop.judging.curve_figure import draw_curve

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-import httpx
+import httpx2
 
 HOST = "127.0.0.1"
 NAME = "smollm2"
@@ -87,8 +87,8 @@ class LlamaServer:
 
     def _answers(self) -> bool:
         try:
-            return httpx.get(f"{self.root}/health", timeout=2, trust_env=False).is_success
-        except httpx.TransportError:
+            return httpx2.get(f"{self.root}/health", timeout=2, trust_env=False).is_success
+        except httpx2.TransportError:
             return False
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from strop.cli.options import Device, Dtype
-from strop.cli.output import AsJson, print_json
+from strop.cli.output import AsJson, Quiet, print_json
 from strop.errors import UserError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def check(
     api_key_env: Annotated[str, typer.Option(metavar="NAME", help="Environment variable with the server's key.")] = "",
     device: Device = None,
     dtype: Dtype = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on standard error.")] = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare a server with a local model: prompt tokens and greedy text; name the first difference.

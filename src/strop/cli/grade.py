@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from strop.cli.options import Fields, parse_fields
-from strop.cli.output import AsJson, print_json, print_table
+from strop.cli.output import AsJson, Quiet, print_json, print_table
 
 if TYPE_CHECKING:
     from strop.evaluation.grading import GradingSummary
@@ -30,7 +30,7 @@ def grade_command(
     ] = "strict",
     out: Annotated[Path | None, typer.Option(metavar="F", help="File for id, pred, gold, result.")] = None,
     fields: Fields = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on standard error.")] = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Grade reasoning answers: strict, lenient or as published.

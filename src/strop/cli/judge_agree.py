@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from strop.cli.output import AsJson, print_json, print_table
+from strop.cli.output import AsJson, Quiet, print_json, print_table
 from strop.errors import UserError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def agree_command(
     ] = 0.5,
     resamples: Annotated[int, typer.Option(min=100, help="Bootstrap draws behind each interval.")] = 2_000,
     seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on standard error.")] = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare judges' ratings with people's: leniency, rank correlation, agreement on pairs, kappa, alpha.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from strop.cli.options import Fields, parse_fields
-from strop.cli.output import AsJson, print_json, print_table
+from strop.cli.output import AsJson, Quiet, print_json, print_table
 
 if TYPE_CHECKING:
     from strop.judging.fit_report import FitReport, SliceFigures
@@ -33,7 +33,7 @@ def fit_command(
     extra_fields: Annotated[
         list[str] | None, typer.Option("--extra-fields", metavar="A=B", help="As --fields, for the files of --extra.")
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on standard error.")] = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Fit a small judge to human pairs: frozen embeddings, logistic regression on differences, no language model.

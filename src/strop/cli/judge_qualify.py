@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +18,7 @@ from strop.cli.options import (
     parse_fields,
     workspace_or_default,
 )
-from strop.cli.output import AsJson, print_json, print_table
+from strop.cli.output import AsJson, Quiet, print_json, print_table
 
 if TYPE_CHECKING:
     from strop.judging.certificate import Certificate
@@ -61,7 +60,7 @@ def qualify_command(
     workspace: Workspace = None,
     device: Device = None,
     dtype: Dtype = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on standard error.")] = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure a judge against human labels and write its certificate.
@@ -75,9 +74,9 @@ def qualify_command(
     from strop.judging.asking import Asking
     from strop.judging.qualify_files import QualifyRequest, qualify_file
     from strop.judging.rated import parse_scale
+    from strop.models.protocol import Sampling
     from strop.runs.progress import Reporter
 
-    default = Asking()
     request = QualifyRequest(
         judge,
         pairs,
@@ -89,7 +88,7 @@ def qualify_command(
         scale=None if scale is None else parse_scale(scale),
         limit=limit,
         thresholds=thresholds,
-        asking=replace(default, sampling=replace(default.sampling, max_tokens=max_tokens), again=again),
+        asking=Asking(Sampling(max_tokens=max_tokens), again=again),
         seed=seed,
         anchors=anchors,
         device=device or "auto",

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress on standard error.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")]
 
 

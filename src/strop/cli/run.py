@@ -23,7 +23,6 @@ from strop.cli.options import (
 from strop.cli.output import AsJson, print_json
 
 if TYPE_CHECKING:
-    from strop.models.placement import Placement
     from strop.records.document import Document
     from strop.runs.budget import Budget
     from strop.runs.configuration import Loaded
@@ -89,10 +88,8 @@ def execute(
 
     folder = run_folder(workspace, name or loaded.name.replace("/", "-"))
     recipe = import_object(loaded.function)
-    # Every method has settings of its machine; they say where models answer.
-    placement: Placement = dict(loaded.config)["machine"]
     with (
-        cluster_kept(placement),
+        cluster_kept(dict(loaded.config).get("machine")),
         Run.open(
             folder,
             config=loaded.config,

@@ -42,10 +42,11 @@ from strop.models.wire import open_client
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-LINGER_S = 0.004
-"""How long landed answers wait for others, so that they are stored together."""
-AHEAD = 4
-"""For each so many calls that may be in flight, one more is ready to follow."""
+LINGER_S = 0.04
+"""How long landed answers wait for others, so that they are stored together: every batch costs two changes of thread
+and a flush to the disk. It is what a kill may lose beside the requests in flight."""
+AHEAD = 1
+"""For each so many calls that may be in flight, one more is ready to follow, so that nobody waits for the caller."""
 OFFERED_S = 10.0
 JOIN_S = 10.0
 

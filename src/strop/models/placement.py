@@ -57,9 +57,13 @@ def open_placed(model: ModelSpec | Path, placement: Placement) -> TextModel:
     return open_model(spec, device=placement.device, dtype=placement.dtype)
 
 
-def cluster_kept(placement: Placement) -> AbstractContextManager[None]:
-    """Keep the cluster that models are placed on, if any, until the block ends; the first of them starts it."""
-    if placement.executor != "ray":
+def cluster_kept(machine: object) -> AbstractContextManager[None]:
+    """Keep the cluster that a recipe's models are placed on until the block ends; the first of them starts it.
+
+    Args:
+        machine: The recipe's settings of its machine; a recipe without them, or without a cluster, keeps none.
+    """
+    if not isinstance(machine, Placement) or machine.executor != "ray":
         return nullcontext()
     from strop.models.ray_cluster import CLUSTER
 

@@ -18,7 +18,7 @@ from strop.models.spec import OPENAI_URL, ModelSpec, parse_model
 from strop.records.rows import Message, Prompt, prompt_to_json
 
 if TYPE_CHECKING:
-    import httpx
+    import httpx2
 
 ServerKind = Literal["llama.cpp", "vllm", "other"]
 ABSENT = (404, 405, 501)
@@ -61,12 +61,12 @@ class ServedModel:
 
     def __init__(self, spec: ModelSpec) -> None:
         """Take the URL, the name and the key of `spec`; nothing is sent."""
-        import httpx
+        import httpx2
 
         self.spec = spec
         self._key = os.environ.get(spec.api_key_env, "") if spec.api_key_env else ""
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-        self._client = httpx.Client(headers=headers, timeout=spec.timeout)
+        self._client = httpx2.Client(headers=headers, timeout=spec.timeout)
         self._root = spec.base_url.removesuffix("/v1")
 
     def close(self) -> None:
@@ -164,12 +164,12 @@ class ServedModel:
     def _asked(self, url: str, body: dict[str, Any]) -> dict[str, Any]:
         return self._object(self._send("POST", url, body))
 
-    def _send(self, method: str, url: str, body: dict[str, Any] | None = None) -> httpx.Response:
-        import httpx
+    def _send(self, method: str, url: str, body: dict[str, Any] | None = None) -> httpx2.Response:
+        import httpx2
 
         try:
             reply = self._client.request(method, url, json=body)
-        except (httpx.TransportError, httpx.InvalidURL) as error:
+        except (httpx2.TransportError, httpx2.InvalidURL) as error:
             raise UserError(
                 "the server cannot be reached",
                 value=self.spec.base_url,
@@ -184,7 +184,7 @@ class ServedModel:
             )
         return reply
 
-    def _object(self, reply: httpx.Response) -> dict[str, Any]:
+    def _object(self, reply: httpx2.Response) -> dict[str, Any]:
         try:
             content = reply.json()
         except ValueError:

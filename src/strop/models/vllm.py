@@ -151,14 +151,14 @@ class VllmModel:
 
     def _wait(self, process: subprocess.Popen[bytes], port: int) -> int | None:
         """Return None once the server answers, or the code it ended with."""
-        import httpx
+        import httpx2
 
         started = heartbeat = time.monotonic()
         while (now := time.monotonic()) - started < self._spec.startup_timeout:
             if (code := process.poll()) is not None:
                 return code
-            with contextlib.suppress(httpx.TransportError):
-                if httpx.get(f"http://{HOST}:{port}/health", timeout=5, trust_env=False).is_success:
+            with contextlib.suppress(httpx2.TransportError):
+                if httpx2.get(f"http://{HOST}:{port}/health", timeout=5, trust_env=False).is_success:
                     return None
             if now - heartbeat >= self._heartbeat_s:
                 heartbeat = now
