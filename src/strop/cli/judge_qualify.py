@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from strop.judging.qualification import Qualification
 
 
+RatingsFields = Annotated[
+    list[str] | None, typer.Option("--ratings-fields", metavar="A=B", help="As --fields, for the file of --ratings.")
+]
+
+
 def qualify_command(
     judge: Annotated[str, typer.Option(metavar="M", help="A model, or the folder of a fitted judge.")],
     pairs: Annotated[Path, typer.Option(metavar="F", help="Human pairs: prompt, better, worse; optionally group.")],
@@ -43,10 +48,7 @@ def qualify_command(
     scale: Annotated[
         str | None, typer.Option(metavar="LOW,HIGH", help="The ends of people's scores in --ratings; 1,5 by default.")
     ] = None,
-    ratings_fields: Annotated[
-        list[str] | None,
-        typer.Option("--ratings-fields", metavar="A=B", help="As --fields, for the file of --ratings."),
-    ] = None,
+    ratings_fields: RatingsFields = None,
     thresholds: Annotated[
         Path | None, typer.Option(metavar="F", help="Thresholds of your own; the shipped ones by default.")
     ] = None,
