@@ -57,7 +57,7 @@ class Outcome:
 def work(folder: Path, url: str, calls: int) -> None:
     """Ask every call, store by store, and write the answers to a file in one step."""
     from strop.models.asking import ask_each
-    from strop.models.endpoint import EndpointModel
+    from strop.models.endpoints.endpoint import EndpointModel
     from strop.models.protocol import Sampling
     from strop.models.spec import parse_model
     from strop.runs.calls import StoredCall

@@ -15,8 +15,8 @@ from tiny_llama import build_model, build_tokenizer
 
 from strop.errors import UserError
 from strop.models.builtin import SMOLLM2, builtin_source
+from strop.models.endpoints.vllm import free_port
 from strop.models.local import LocalModel
-from strop.models.vllm import free_port
 from strop.runs.store import CallStore
 
 

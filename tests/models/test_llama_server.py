@@ -17,14 +17,14 @@ from llama_server import NAME, LlamaServer
 from strop.cli.main import run
 from strop.models.asking import ask_each
 from strop.models.builtin import SMOLLM2, builtin_folder
-from strop.models.endpoint import EndpointModel
+from strop.models.endpoints.endpoint import EndpointModel
+from strop.models.endpoints.vllm import free_port
 from strop.models.local import LocalModel
 from strop.models.protocol import Sampling
-from strop.models.served import open_served
-from strop.models.serving_check import PROMPTS, ServingCheck, check_serving
-from strop.models.serving_text import lines_of, verdict
+from strop.models.serving.served import open_served
+from strop.models.serving.serving_check import PROMPTS, ServingCheck, check_serving
+from strop.models.serving.serving_text import lines_of, verdict
 from strop.models.spec import parse_model
-from strop.models.vllm import free_port
 from strop.records.rows import Message, Prompt
 from strop.records.tables import read_table, write_table
 from strop.runs.calls import StoredCall

@@ -12,7 +12,7 @@ from strop.cli.output import AsJson, Quiet, print_json
 from strop.errors import UserError
 
 if TYPE_CHECKING:
-    from strop.models.serving_check import ServingCheck
+    from strop.models.serving.serving_check import ServingCheck
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -57,8 +57,8 @@ def check(
     Example:
         strop endpoint check http://127.0.0.1:8000/v1 --model builtin:smollm2-135m
     """
-    from strop.models.served import open_served
-    from strop.models.serving_check import (
+    from strop.models.serving.served import open_served
+    from strop.models.serving.serving_check import (
         MARGIN,
         MAX_TOKENS,
         PROMPTS,
@@ -90,7 +90,7 @@ def check(
 
 
 def _show(found: ServingCheck, *, as_json: bool) -> None:
-    from strop.models.serving_text import lines_of, verdict
+    from strop.models.serving.serving_text import lines_of, verdict
 
     if as_json:
         print_json(found.to_json())

@@ -11,7 +11,7 @@ from strop.cli.options import Fields, parse_fields
 from strop.cli.output import AsJson, Quiet, print_json, print_table
 
 if TYPE_CHECKING:
-    from strop.judging.fit_report import FitReport, SliceFigures
+    from strop.judging.fitting.fit_report import FitReport, SliceFigures
 
 
 def fit_command(
@@ -44,7 +44,7 @@ def fit_command(
     Example:
         strop judge fit --pairs pairs.jsonl --out judge
     """
-    from strop.judging.fit_files import FitRequest, fit_files
+    from strop.judging.fitting.fit_files import FitRequest, fit_files
     from strop.runs.progress import Reporter
 
     request = FitRequest(
@@ -68,7 +68,7 @@ def fit_command(
 
 
 def _show(report: FitReport, out: Path) -> None:
-    from strop.judging.fit_report import findings
+    from strop.judging.fitting.fit_report import findings
 
     print_table(f"{report.pairs:,} pairs, out of fold", [_line(part) for part in report.slices if part.accuracy])
     chosen = "; ".join(dict.fromkeys(setting.shown() for setting in report.chosen))

@@ -21,8 +21,8 @@ from strop.cli.options import (
 from strop.cli.output import AsJson, Quiet, print_json, print_table
 
 if TYPE_CHECKING:
-    from strop.judging.certificate import Certificate
-    from strop.judging.qualification import Qualification
+    from strop.judging.qualifying.certificate import Certificate
+    from strop.judging.qualifying.qualification import Qualification
 
 
 RatingsFields = Annotated[
@@ -74,8 +74,8 @@ def qualify_command(
         strop judge qualify --judge builtin:smollm2-135m --rubric principles-v1 --pairs pairs.jsonl --out judged
     """
     from strop.judging.asking import Asking
-    from strop.judging.qualify_files import QualifyRequest, qualify_file
-    from strop.judging.rated import parse_scale
+    from strop.judging.qualifying.qualify_files import QualifyRequest, qualify_file
+    from strop.judging.qualifying.rated import parse_scale
     from strop.models.protocol import Sampling
     from strop.runs.progress import Reporter
 
@@ -116,8 +116,8 @@ def _command(arguments: list[str]) -> str:
 
 
 def _show(qualification: Qualification, certificate: Certificate, out: Path) -> None:
-    from strop.judging.qualification_report import shown, table_rows
-    from strop.judging.rated import RATINGS
+    from strop.judging.qualifying.qualification_report import shown, table_rows
+    from strop.judging.qualifying.rated import RATINGS
 
     data = certificate.data
     print_table(f"{data.rows:,} pairs, {data.groups:,} groups", table_rows(qualification.measured.slices))

@@ -11,13 +11,13 @@ from typing import Any
 from strop.errors import UserError
 from strop.judging.anchors import FOLDER, Drift, judge_anchors, record_anchors
 from strop.judging.asking import Asking
-from strop.judging.certificate import NO_RUBRIC, Standing, require_qualified
 from strop.judging.expected import expected_ratings, require_local
 from strop.judging.judge import Comparison, Duel, PairJudge
 from strop.judging.llm import LlmJudge
 from strop.judging.opening import open_judge
 from strop.judging.pairs import prompt_group
 from strop.judging.parsing import ParseFailure
+from strop.judging.qualifying.certificate import NO_RUBRIC, Standing, require_qualified
 from strop.judging.rating import Mode
 from strop.judging.rubric import Rubric, load_rubric
 from strop.judging.summary import (

@@ -59,7 +59,7 @@ def open_judge(
         UserError: There is no such judge, or a model was given without a rubric.
     """
     if is_fitted(judge):
-        from strop.judging.fitted import FittedJudge
+        from strop.judging.fitting.fitted import FittedJudge
 
         yield FittedJudge.load(Path(judge))
         return

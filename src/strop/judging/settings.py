@@ -11,13 +11,13 @@ from pydantic import Field
 
 from strop.errors import UserError
 from strop.judging.asking import Asking
-from strop.judging.certificate import NO_RUBRIC, Standing, require_qualified
-from strop.judging.fitted import FittedJudge
+from strop.judging.fitting.fitted import FittedJudge
 from strop.judging.judge import PairJudge
 from strop.judging.llm import LlmJudge, judge_revision
 from strop.judging.opening import is_fitted, reply_form
+from strop.judging.qualifying.certificate import NO_RUBRIC, Standing, require_qualified
+from strop.judging.qualifying.slices import model_family
 from strop.judging.rubric import load_rubric
-from strop.judging.slices import model_family
 from strop.models.asking import Advance
 from strop.models.placement import Placement, open_placed
 from strop.models.protocol import Sampling

@@ -27,11 +27,11 @@ def open_model(spec: ModelSpec | Path, *, device: str = "auto", dtype: str = "au
     spec.check()
     match spec.kind:
         case "endpoint":
-            from strop.models.endpoint import EndpointModel
+            from strop.models.endpoints.endpoint import EndpointModel
 
             return EndpointModel(spec)
         case "vllm":
-            from strop.models.vllm import VllmModel
+            from strop.models.endpoints.vllm import VllmModel
 
             return VllmModel(spec)
         case "scripted":

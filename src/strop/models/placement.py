@@ -51,7 +51,7 @@ def open_placed(model: ModelSpec | Path, placement: Placement) -> TextModel:
     """
     spec = served(parse_model(str(model)) if isinstance(model, Path) else model, placement)
     if placement.executor == "ray":
-        from strop.models.ray_executor import RayModel
+        from strop.models.cluster.ray_executor import RayModel
 
         return RayModel(spec, placement)
     return open_model(spec, device=placement.device, dtype=placement.dtype)
@@ -65,7 +65,7 @@ def cluster_kept(machine: object) -> AbstractContextManager[None]:
     """
     if not isinstance(machine, Placement) or machine.executor != "ray":
         return nullcontext()
-    from strop.models.ray_cluster import CLUSTER
+    from strop.models.cluster.ray_cluster import CLUSTER
 
     return CLUSTER.kept()
 

@@ -19,7 +19,7 @@ from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
 from strop.errors import UserError, nearest
 from strop.models.builtin import ENCODERS
-from strop.models.prices import parse_price
+from strop.models.endpoints.prices import parse_price
 from strop.models.render import Chat
 from strop.models.weights import check_folder, file_hash, folder_revision
 from strop.runs.budget import FREE, Price

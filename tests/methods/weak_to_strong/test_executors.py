@@ -9,7 +9,7 @@ import pytest
 
 from strop.cli.options import load
 from strop.cli.run import execute
-from strop.models.ray_cluster import CLUSTER
+from strop.models.cluster.ray_cluster import CLUSTER
 from strop.runs import CallStore
 from strop.runs.content import files_of
 from strop.runs.workspace import store_path

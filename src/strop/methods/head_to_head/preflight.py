@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from strop.errors import UserError
-from strop.judging.certificate import Standing
+from strop.judging.qualifying.certificate import Standing
 from strop.judging.settings import require_other_family, standing_of
 from strop.methods.head_to_head.config import HeadToHeadConfig
 from strop.records.tables import iter_table

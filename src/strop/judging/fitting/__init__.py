@@ -1,0 +1,1 @@
+"""A small judge from a few hundred labelled pairs, and what labels buy."""

@@ -1,0 +1,1 @@
+"""Models behind a URL: requests in flight, their pace, their repeats, what they cost."""

@@ -1,0 +1,165 @@
+"""The OpenAI protocol: calls as request bodies, and the client that sends them and reads no more than it should."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from strop.models.endpoints.abilities import (
+    PROBE_PROMPT,
+    PROBE_TOKENS,
+    Abilities,
+    log_prob_fields,
+    path_name,
+    probe_fields,
+    schema_fields,
+)
+from strop.models.endpoints.replies import CompressedReplyError, OversizedReplyError, RedirectedError
+from strop.models.protocol import Call, Sampling
+from strop.models.render import as_messages
+from strop.models.spec import OPENAI_URL, ModelSpec
+from strop.records.rows import prompt_to_json
+
+if TYPE_CHECKING:
+    import httpx2
+    from openai import AsyncOpenAI
+
+CONNECT_S = 10.0
+"""The longest that a connection may take to come about."""
+CHAT_PATH, TEXT_PATH = "/chat/completions", "/completions"
+
+
+def request_seed(call: Call) -> int:
+    """Return the seed sent with a call: 31 bits that differ between samples, so that repeats are not copies."""
+    digest = hashlib.sha256(f"{call.sampling.seed}\0{call.sample}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
+
+
+def request_of(spec: ModelSpec, calls: Sequence[Call], abilities: Abilities) -> tuple[str, bytes]:
+    """Return path and body of the request for samples of one prompt.
+
+    Args:
+        spec: The model.
+        calls: Samples of one prompt with one sampling; several only where the server can.
+        abilities: What the server can do; a wish that it cannot grant is left out.
+
+    Raises:
+        UserError: Messages for a model with ``chat: off``.
+    """
+    first, sampling = calls[0], calls[0].sampling
+    messages = as_messages(first.prompt, chat=spec.chat)
+    fields: dict[str, Any] = {
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "seed": request_seed(first),
+        _limit_name(spec): sampling.max_tokens,
+    }
+    if sampling.stop:
+        fields["stop"] = list(sampling.stop)
+    if len(calls) > 1:
+        fields["n"] = len(calls)
+    fields |= _wished(sampling, abilities, chat=messages is not None)
+    if messages is None:
+        return TEXT_PATH, _body(spec, {"prompt": str(first.prompt)} | fields)
+    return CHAT_PATH, _body(spec, {"messages": prompt_to_json(messages)} | fields)
+
+
+def _wished(sampling: Sampling, abilities: Abilities, *, chat: bool) -> dict[str, Any]:
+    def able(name: str) -> bool:
+        known = abilities.get(f"{path_name(chat=chat)}.{name}")
+        return known is not None and known.able
+
+    fields: dict[str, Any] = {}
+    if sampling.json_schema and able("json_schema"):
+        fields |= schema_fields(sampling.json_schema)
+    if sampling.top_logprobs and able(f"top_logprobs={sampling.top_logprobs}"):
+        fields |= log_prob_fields(sampling.top_logprobs, chat=chat)
+    return fields
+
+
+def probe_of(spec: ModelSpec, name: str) -> tuple[str, bytes]:
+    """Return path and body of the request that finds out about an ability."""
+    fields = probe_fields(name) | {"seed": 1, _limit_name(spec): PROBE_TOKENS}
+    if name.startswith("chat."):
+        return CHAT_PATH, _body(spec, {"messages": [{"role": "user", "content": PROBE_PROMPT}]} | fields)
+    return TEXT_PATH, _body(spec, {"prompt": PROBE_PROMPT} | fields)
+
+
+def _limit_name(spec: ModelSpec) -> str:
+    # `openai:` names want the newer field, which older servers do not know.
+    return "max_completion_tokens" if spec.base_url == OPENAI_URL else "max_tokens"
+
+
+def _body(spec: ModelSpec, fields: Mapping[str, Any]) -> bytes:
+    # Half surrogate pairs cannot be sent as UTF-8; as escapes they can.
+    return json.dumps({"model": spec.target, **fields}, separators=(",", ":")).encode()
+
+
+def open_client(spec: ModelSpec, url: str, *, key: str) -> AsyncOpenAI:
+    """Return a client for the server at `url` that repeats nothing, follows no redirect and caps replies."""
+    from openai import AsyncOpenAI, omit
+
+    # The client would read these from the environment and send them to any URL.
+    own = {} if url == OPENAI_URL else {"OpenAI-Organization": omit, "OpenAI-Project": omit}
+    headers: Any = {"Accept-Encoding": "identity", **own}
+    return AsyncOpenAI(
+        default_headers=headers,
+        base_url=url,
+        # The client wants some key; an unnamed one must not be taken from the environment and sent anywhere.
+        api_key=key or "none",
+        max_retries=0,
+        http_client=_open_connections(spec, url),
+    )
+
+
+def _open_connections(spec: ModelSpec, url: str) -> httpx2.AsyncClient:
+    import httpx2
+
+    class Capped(httpx2.AsyncByteStream):
+        """A reply's body, read up to a number of bytes."""
+
+        def __init__(self, stream: httpx2.AsyncByteStream, most: int) -> None:
+            self._stream, self._left, self._most = stream, most, most
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            async for chunk in self._stream:
+                self._left -= len(chunk)
+                if self._left < 0:
+                    raise OversizedReplyError(f"a reply of more than {self._most:,} bytes (option max_reply_bytes)")
+                yield chunk
+
+        async def aclose(self) -> None:
+            await self._stream.aclose()
+
+    async def guard(response: httpx2.Response) -> None:
+        if response.is_redirect:
+            raise RedirectedError(f"a redirect ({response.status_code}) to {response.headers.get('location')}")
+        encoding = response.headers.get("content-encoding", "identity").strip().lower()
+        if encoding not in ("", "identity"):
+            raise CompressedReplyError(f"a compressed reply ({encoding}), though none was asked for")
+        assert isinstance(response.stream, httpx2.AsyncByteStream)
+        response.stream = Capped(response.stream, spec.max_reply_bytes)
+
+    most = spec.max_concurrency
+    return httpx2.AsyncClient(
+        # One limit over the whole request bounds everything but the connection: see `Engine`.
+        timeout=httpx2.Timeout(None, connect=min(CONNECT_S, spec.timeout)),
+        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=most),
+        event_hooks={"response": [guard]},
+        follow_redirects=False,
+        # A proxy of the environment is never meant for a server of this machine or network.
+        trust_env=not is_private(url),
+    )
+
+
+def is_private(url: str) -> bool:
+    """Say whether a URL names this machine or an address of a private network."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_private
+    except ValueError:
+        return host == "localhost" or host.endswith((".localhost", ".local", ".internal")) or "." not in host
