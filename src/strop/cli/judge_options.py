@@ -47,6 +47,7 @@ def request_of(
     from strop.judging.asking import Asking
     from strop.judging.judged_files import JudgeRequest
     from strop.judging.opening import is_fitted, reply_form
+    from strop.models.placement import Placement
     from strop.models.protocol import Sampling
     from strop.models.spec import parse_model
 
@@ -59,8 +60,7 @@ def request_of(
         asking=Asking(Sampling(max_tokens=max_tokens), form=form, again=again, ceiling=ceiling),
         certificate=certificate,
         seed=seed,
-        device=device or "auto",
-        dtype=dtype or "auto",
+        placement=Placement.model_validate({"device": device or "auto", "dtype": dtype or "auto"}),
     )
 
 

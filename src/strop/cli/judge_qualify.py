@@ -76,6 +76,7 @@ def qualify_command(
     from strop.judging.asking import Asking
     from strop.judging.qualifying.qualify_files import QualifyRequest, qualify_file
     from strop.judging.qualifying.rated import parse_scale
+    from strop.models.placement import Placement
     from strop.models.protocol import Sampling
     from strop.runs.progress import Reporter
 
@@ -93,8 +94,7 @@ def qualify_command(
         asking=Asking(Sampling(max_tokens=max_tokens), again=again),
         seed=seed,
         anchors=anchors,
-        device=device or "auto",
-        dtype=dtype or "auto",
+        placement=Placement.model_validate({"device": device or "auto", "dtype": dtype or "auto"}),
         command=_command(sys.argv),
     )
     found = qualify_file(

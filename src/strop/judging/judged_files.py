@@ -29,6 +29,7 @@ from strop.judging.summary import (
     summarise_ratings,
 )
 from strop.models.asking import Advance
+from strop.models.placement import Placement
 from strop.records.rows import Answer, SampledAnswers, prompt_from_json
 from strop.records.tables import iter_table, table_kind, write_table
 from strop.runs.budget import UNLIMITED, Budget
@@ -52,8 +53,7 @@ class JudgeRequest:
         asking: How a model is asked; by default in the form that suits its kind.
         certificate: The judge's certificate; None where it has none.
         seed: Of shuffled criteria and of intervals.
-        device: For local models.
-        dtype: For local models.
+        placement: Where a model answers.
         budget: The most that may be spent.
     """
 
@@ -64,8 +64,7 @@ class JudgeRequest:
     asking: Asking | None = None
     certificate: Path | None = None
     seed: int = 0
-    device: str = "auto"
-    dtype: str = "auto"
+    placement: Placement = field(default_factory=Placement)
     budget: Budget = UNLIMITED
 
 
@@ -257,8 +256,7 @@ def _opened(
             store=store,
             asking=request.asking,
             per_criterion=per_criterion,
-            device=request.device,
-            dtype=request.dtype,
+            placement=request.placement,
             advance=advance,
         ) as judge,
     ):

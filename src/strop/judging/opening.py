@@ -14,7 +14,7 @@ from strop.judging.llm import LlmJudge
 from strop.judging.prompts import ReplyForm
 from strop.judging.rubric import Rubric
 from strop.models.asking import Advance
-from strop.models.opening import open_model
+from strop.models.placement import Placement, open_placed
 from strop.models.spec import ModelSpec, parse_model
 from strop.runs.store import CallStore
 
@@ -33,14 +33,13 @@ def reply_form(spec: ModelSpec) -> ReplyForm:
 
 @contextmanager
 def open_judge(
-    judge: str,
+    judge: str | ModelSpec,
     *,
     rubric: Rubric | None,
     store: CallStore,
     asking: Asking | None = None,
     per_criterion: bool = False,
-    device: str = "auto",
-    dtype: str = "auto",
+    placement: Placement | None = None,
     advance: Advance | None = None,
 ) -> Iterator[PairJudge]:
     """Open a judge and close its model at the end.
@@ -51,22 +50,22 @@ def open_judge(
         store: Keeps a model's replies.
         asking: How a model is asked; by default greedy, in the form that suits its kind.
         per_criterion: Whether a model also compares by each criterion.
-        device: For local models.
-        dtype: For local models.
+        placement: Where a model answers; this process by default.
         advance: Told how many replies have come.
 
     Raises:
         UserError: There is no such judge, or a model was given without a rubric.
     """
-    if is_fitted(judge):
+    spec = judge if isinstance(judge, ModelSpec) else parse_model(judge)
+    if is_fitted(spec.target):
         from strop.judging.fitting.fitted import FittedJudge
 
-        yield FittedJudge.load(Path(judge))
+        yield FittedJudge.load(Path(spec.target))
         return
-    spec = parse_model(judge)
     if rubric is None:
-        raise UserError("a model judges by a rubric, and none was given", value=judge, fix="name one with --rubric")
-    model = open_model(spec, device=device, dtype=dtype)
+        fix = "name one with --rubric"
+        raise UserError("a model judges by a rubric, and none was given", value=spec.model, fix=fix)
+    model = open_placed(spec, placement or Placement())
     try:
         yield LlmJudge(
             model=model,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal
 
@@ -13,8 +12,8 @@ from strop.errors import UserError
 from strop.judging.asking import Asking
 from strop.judging.fitting.fitted import FittedJudge
 from strop.judging.judge import PairJudge
-from strop.judging.llm import LlmJudge, judge_revision
-from strop.judging.opening import is_fitted, reply_form
+from strop.judging.llm import judge_revision
+from strop.judging.opening import is_fitted, open_judge, reply_form
 from strop.judging.qualifying.certificate import NO_RUBRIC, Standing, require_qualified
 from strop.judging.qualifying.slices import model_family
 from strop.judging.rubric import load_rubric
@@ -88,26 +87,19 @@ def require_other_family(judge: JudgeSettings, contestants: dict[str, ModelSpec]
     )
 
 
-@contextmanager
 def open_configured(
     judge: JudgeSettings, placement: Placement, *, store: CallStore, advance: Advance | None = None
-) -> Iterator[PairJudge]:
-    """Open a recipe's judge where its models answer, and close its model at the end."""
-    if judge.fitted:
-        yield FittedJudge.load(Path(judge.model.target))
-        return
-    model = open_placed(judge.model, placement)
-    try:
-        yield LlmJudge(
-            model=model,
-            rubric=load_rubric(judge.rubric),
-            store=store,
-            asking=judge.asking,
-            per_criterion=judge.per_criterion,
-            advance=advance,
-        )
-    finally:
-        model.close()
+) -> AbstractContextManager[PairJudge]:
+    """Open a recipe's judge where its models answer; its model is closed at the end of the block."""
+    return open_judge(
+        judge.model,
+        rubric=None if judge.fitted else load_rubric(judge.rubric),
+        store=store,
+        asking=judge.asking,
+        per_criterion=judge.per_criterion,
+        placement=placement,
+        advance=advance,
+    )
 
 
 def standing_of(judge: JudgeSettings, placement: Placement) -> Standing:

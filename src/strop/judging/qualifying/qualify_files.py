@@ -19,6 +19,7 @@ from strop.judging.qualifying.rated import RatedFile, RatingFigures, Scale, meas
 from strop.judging.qualifying.slices import model_family
 from strop.judging.qualifying.verdict import THRESHOLDS, Thresholds, load_thresholds
 from strop.judging.rubric import Rubric, load_rubric
+from strop.models.placement import Placement
 from strop.models.spec import parse_model
 from strop.runs.budget import Budget
 from strop.runs.progress import Reporter
@@ -46,8 +47,7 @@ class QualifyRequest:
         asking: How a model is asked; its form follows the kind of model, its ceiling is lifted.
         seed: Of the order of responses, folds and intervals.
         anchors: Also judge the anchors and keep the verdicts: later runs then tell whether the judge has drifted.
-        device: For local models.
-        dtype: For local models.
+        placement: Where a model answers.
         command: The command that makes the certificate.
     """
 
@@ -64,8 +64,7 @@ class QualifyRequest:
     asking: Asking = field(default_factory=Asking)
     seed: int = 0
     anchors: bool = False
-    device: str = "auto"
-    dtype: str = "auto"
+    placement: Placement = field(default_factory=Placement)
     command: str = ""
 
 
@@ -130,8 +129,7 @@ def _qualify(
             rubric=rubric,
             store=store,
             asking=asking,
-            device=request.device,
-            dtype=request.dtype,
+            placement=request.placement,
             advance=advance,
         ) as judge,
     ):
