@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 CONNECT_S = 10.0
 """The longest that a connection may take to come about."""
+FEWEST_IDLE, IDLE_SHARE = 8, 4
+"""Connections that are kept while nobody uses them: a quarter of those in flight. The pool looks at every idle one before
+every request, and where the pace has gone down, most would be idle."""
 CHAT_PATH, TEXT_PATH = "/chat/completions", "/completions"
 
 
@@ -148,7 +151,7 @@ def _open_connections(spec: ModelSpec, url: str) -> httpx2.AsyncClient:
     return httpx2.AsyncClient(
         # One limit over the whole request bounds everything but the connection: see `Engine`.
         timeout=httpx2.Timeout(None, connect=min(CONNECT_S, spec.timeout)),
-        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=most),
+        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=max(FEWEST_IDLE, most // IDLE_SHARE)),
         event_hooks={"response": [guard]},
         follow_redirects=False,
         # A proxy of the environment is never meant for a server of this machine or network.
