@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 CONNECT_S = 10.0
 """The longest that a connection may take to come about."""
 FEWEST_IDLE, IDLE_SHARE = 8, 4
-"""Connections that are kept while nobody uses them: a quarter of those in flight. The pool looks at every idle one before
-every request, and where the pace has gone down, most would be idle."""
+"""Connections that are kept while nobody uses them: a quarter of those in flight. The pool looks at every idle one
+before every request, and where the pace has gone down, most would be idle."""
 CHAT_PATH, TEXT_PATH = "/chat/completions", "/completions"
 
 
@@ -147,11 +147,11 @@ def _open_connections(spec: ModelSpec, url: str) -> httpx2.AsyncClient:
         assert isinstance(response.stream, httpx2.AsyncByteStream)
         response.stream = Capped(response.stream, spec.max_reply_bytes)
 
-    most = spec.max_concurrency
+    idle = max(FEWEST_IDLE, spec.max_concurrency // IDLE_SHARE)
     return httpx2.AsyncClient(
         # One limit over the whole request bounds everything but the connection: see `Engine`.
         timeout=httpx2.Timeout(None, connect=min(CONNECT_S, spec.timeout)),
-        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=max(FEWEST_IDLE, most // IDLE_SHARE)),
+        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=idle),
         event_hooks={"response": [guard]},
         follow_redirects=False,
         # A proxy of the environment is never meant for a server of this machine or network.
