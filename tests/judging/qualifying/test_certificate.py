@@ -112,8 +112,9 @@ def test_an_edited_certificate_is_refused(saved: Path, change: Callable[[dict[st
 
 
 def test_layout_is_no_edit(saved: Path) -> None:
+    before = Certificate.load(saved)
     edit(saved, lambda _: None)
-    Certificate.load(saved)
+    assert Certificate.load(saved) == before
 
 
 @pytest.mark.parametrize(
