@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from strop.judging.contest.answering import Contestant
+from strop.judging.contest.results import Evaluation
 from strop.judging.settings import JudgeSettings
 from strop.models.placement import Placement
-from strop.models.spec import ModelField
 from strop.runs.configuration import Config
 
 DATA = Path(__file__).resolve().parents[2] / "data"
@@ -21,35 +22,6 @@ def shipped_path(value: Any) -> Any:
     if isinstance(value, str) and value.startswith(SHIPPED):
         return DATA / value.removeprefix(SHIPPED)
     return value
-
-
-class Contestant(Config):
-    """One of the two models."""
-
-    model: ModelField
-    """Who answers."""
-    name: str = ""
-    """What it is called in the report; by default its model's name."""
-    system: str = ""
-    """A system message in front of every prompt: a tuned prompt is the baseline that any training must beat."""
-    temperature: float = Field(0.0, ge=0)
-    """Sampling temperature; 0 is greedy."""
-    max_tokens: int = Field(512, ge=1)
-    """Longest answer in tokens."""
-
-    @property
-    def label(self) -> str:
-        """What it is called in the report."""
-        return self.name or self.model.model
-
-
-class Evaluation(Config):
-    """How the comparison is summed up."""
-
-    resamples: int = Field(2000, ge=200)
-    """Bootstrap resamples of each interval."""
-    confidence: float = Field(0.95, gt=0, lt=1)
-    """Nominal coverage of the intervals."""
 
 
 class HeadToHeadConfig(Config):
@@ -70,6 +42,8 @@ class HeadToHeadConfig(Config):
     """The contestant whose win rate is reported."""
     second: Contestant
     """Its opponent."""
+    word_limit: int | None = Field(None, ge=1)
+    """The most words that both contestants are asked to keep to, in their instructions; null asks for nothing."""
     judge: JudgeSettings
     """Who compares them."""
     seed: int = 0

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Literal
 
 from strop.errors import StropError
+from strop.judging.contest.answering import Contestant, addressed
 from strop.judging.judge import Duel
 from strop.judging.settings import open_configured
-from strop.methods.head_to_head.config import Contestant, HeadToHeadConfig
+from strop.methods.head_to_head.config import HeadToHeadConfig
 from strop.methods.head_to_head.plan import contestants, prompts_of
 from strop.methods.head_to_head.preflight import preflight
-from strop.methods.head_to_head.stages import addressed
 from strop.models.asking import ask
 from strop.models.placement import open_placed
 from strop.models.protocol import Sampling
@@ -70,7 +70,7 @@ def _judging(status: Literal["ok", "warn", "fail"], value: str) -> Finding:
 
 
 def _answers(config: HeadToHeadConfig, contestant: Contestant, prompts: list[Prompt], store: CallStore) -> list[str]:
-    asked = [addressed(prompt, contestant.system) for prompt in prompts]
+    asked = [addressed(prompt, contestant.system, word_limit=config.word_limit) for prompt in prompts]
     model = open_placed(contestant.model, config.machine)
     try:
         sampling = Sampling(contestant.temperature, max_tokens=contestant.max_tokens)

@@ -8,9 +8,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from strop.methods.head_to_head.config import Contestant, HeadToHeadConfig
+from strop.judging.contest.answering import Contestant, addressed
+from strop.methods.head_to_head.config import HeadToHeadConfig
 from strop.methods.head_to_head.plan import Plan, PlannedStage, contestants, prompts_of
-from strop.methods.head_to_head.stages import addressed
 from strop.models.forecasting import CallFigures, forecast
 from strop.models.lengths import Range
 from strop.models.placement import open_placed
@@ -50,7 +50,7 @@ def _try(
     *,
     quiet: bool,
 ) -> PlannedStage:
-    prompts = [addressed(prompt, contestant.system) for prompt in prompts_of(config)]
+    prompts = [addressed(prompt, contestant.system, word_limit=config.word_limit) for prompt in prompts_of(config)]
     seed = derive_seed(config.seed, "answers", side)
     sampling = Sampling(contestant.temperature, max_tokens=contestant.max_tokens, seed=seed)
     options: dict[str, Any] = {"samples": 1, "pilot": pilot, "random": Random(config.seed)}

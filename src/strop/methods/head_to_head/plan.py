@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from strop.judging.contest.answering import Contestant
 from strop.judging.rubric import load_rubric
-from strop.methods.head_to_head.config import Contestant, HeadToHeadConfig
+from strop.methods.head_to_head.config import HeadToHeadConfig
 from strop.methods.head_to_head.preflight import preflight
 from strop.models.forecasting import Expected
 from strop.models.lengths import NOTHING, Range

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from strop.judging.contest.answering import respond
+from strop.judging.contest.duels import judge
+from strop.judging.contest.results import summarise
 from strop.methods.head_to_head.config import HeadToHeadConfig
 from strop.methods.head_to_head.document import document
 from strop.methods.head_to_head.preflight import preflight
-from strop.methods.head_to_head.results import summarise
-from strop.methods.head_to_head.stages import draw, judge, judge_anchor_set, respond
+from strop.methods.head_to_head.stages import draw, judge_anchor_set
 from strop.records.document import Document
 from strop.runs import Run, derive_seed
 
@@ -22,6 +24,7 @@ def head_to_head(config: HeadToHeadConfig, run: Run) -> Document:
             contestant,
             seed=derive_seed(c.seed, "answers", side),
             placement=c.machine,
+            word_limit=c.word_limit,
             name=f"{side}-answers",
         )
         for side, contestant in (("first", c.first), ("second", c.second))

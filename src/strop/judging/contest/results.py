@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from pydantic import Field
 
 from strop.evaluation.statistics import (
     SHARE,
@@ -21,14 +22,23 @@ from strop.evaluation.statistics import (
     length_controlled_win_rate,
     sign_test,
 )
+from strop.judging.contest.duels import read_comparisons
 from strop.judging.judge import Comparison
 from strop.judging.summary import summarise_comparisons
-from strop.methods.head_to_head.config import Evaluation
-from strop.methods.head_to_head.stages import read_comparisons
 from strop.runs import Artifact, Stage, derive_seed
+from strop.runs.configuration import Config
 
 SCORES: Mapping[str | None, float] = {"first": 1.0, "second": 0.0, "tie": 0.5, None: float("nan")}
 """What a verdict is to the first contestant; a failed one is missing, never a number."""
+
+
+class Evaluation(Config):
+    """How a comparison is summed up."""
+
+    resamples: int = Field(2000, ge=200)
+    """Bootstrap resamples of each interval."""
+    confidence: float = Field(0.95, gt=0, lt=1)
+    """Nominal coverage of the intervals."""
 
 
 @dataclass(frozen=True, slots=True)
