@@ -7,12 +7,13 @@ from pathlib import Path
 from strop.methods import RECIPES
 from strop.methods.weak_to_strong.config import WeakToStrongConfig
 from strop.methods.weak_to_strong.pilot import Tried, forecast_stage, with_pilot
-from strop.methods.weak_to_strong.plan import PlannedStage, plan
+from strop.methods.weak_to_strong.plan import plan
 from strop.models.forecasting import CallFigures, Expected
 from strop.models.lengths import Range
 from strop.runs import CallStore, Price
 from strop.runs.configuration import load_recipe
 from strop.runs.workspace import store_path
+from strop.training.planning import PlannedStage
 
 EACH = CallFigures(Expected(10, 10, 10), Expected(20, 15, 25), None, Expected(2, 1, 3))
 

@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from strop.errors import UserError
 from strop.methods import RECIPES
 from strop.methods.weak_to_strong.config import WeakToStrongConfig
-from strop.methods.weak_to_strong.plan import Plan, PlannedStage, plan, training_steps
+from strop.methods.weak_to_strong.plan import Plan, plan
 from strop.methods.weak_to_strong.recipe import SeedRun
 from strop.models.lengths import Range
 from strop.runs import CallStore, Run
 from strop.runs.configuration import load_recipe
 from strop.runs.history import StageHistory, read_history
 from strop.runs.workspace import store_path
+from strop.training.planning import PlannedStage, training_steps
 from strop.training.settings import TrainingSettings
 
 MINIMAL = [

@@ -10,7 +10,7 @@ from typing import Any
 
 from strop.judging.contest.answering import Contestant, addressed
 from strop.methods.head_to_head.config import HeadToHeadConfig
-from strop.methods.head_to_head.plan import Plan, PlannedStage, contestants, prompts_of
+from strop.methods.head_to_head.plan import Plan, contestants, prompts_of
 from strop.models.forecasting import CallFigures, forecast
 from strop.models.lengths import Range
 from strop.models.placement import open_placed
@@ -18,6 +18,7 @@ from strop.models.protocol import Sampling
 from strop.runs import derive_seed
 from strop.runs.progress import Reporter
 from strop.runs.workspace import open_calls
+from strop.training.planning import PlannedStage
 
 
 def with_pilot(planned: Plan, config: HeadToHeadConfig, *, workspace: Path, pilot: int, quiet: bool = False) -> Plan:

@@ -10,35 +10,12 @@ from strop.judging.contest.answering import Contestant
 from strop.judging.rubric import load_rubric
 from strop.methods.head_to_head.config import HeadToHeadConfig
 from strop.methods.head_to_head.preflight import preflight
-from strop.models.forecasting import Expected
-from strop.models.lengths import NOTHING, Range
+from strop.models.lengths import Range
 from strop.records.rows import Prompt, prompt_from_json
 from strop.records.tables import iter_table
+from strop.training.planning import PlannedStage
 
 ORDERS = 2
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedStage:
-    """What one stage needs.
-
-    Attributes:
-        stage: Its name.
-        model: Who answers.
-        calls: Model calls.
-        completion_tokens: Tokens of all answers; one each at least, `max_tokens` each at most, or a pilot's forecast.
-        stored: How many of the calls the workspace holds already; None where that is not known without the model.
-        seconds: A pilot's forecast of its time.
-        money: A pilot's forecast of its cost; None without a pilot, or where no price is known.
-    """
-
-    stage: str
-    model: str | None = None
-    calls: int = 0
-    completion_tokens: Range = NOTHING
-    stored: int | None = None
-    seconds: Range | None = None
-    money: Expected | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +45,7 @@ def plan(config: HeadToHeadConfig, *, workspace: Path) -> Plan:
             "comparisons",
             config.judge.model.model,
             judged,
-            Range(judged, judged * config.judge.max_tokens),
+            completion_tokens=Range(judged, judged * config.judge.max_tokens),
         ),
     )
     again = "a reply that cannot be read is asked for again; those calls are not in the plan"
@@ -93,4 +70,5 @@ def prompts_of(config: HeadToHeadConfig) -> Iterator[Prompt]:
 
 
 def _answers(stage: str, contestant: Contestant, prompts: int) -> PlannedStage:
-    return PlannedStage(stage, contestant.model.model, prompts, Range(prompts, prompts * contestant.max_tokens))
+    tokens = Range(prompts, prompts * contestant.max_tokens)
+    return PlannedStage(stage, contestant.model.model, prompts, completion_tokens=tokens)

@@ -8,11 +8,11 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from strop.evaluation.answers import Mode
-from strop.models.placement import Placement
 from strop.models.spec import ModelField
 from strop.records import Identifier
 from strop.runs.configuration import Config
-from strop.training.settings import Launcher, PreferenceSettings, TrainingSettings
+from strop.training.machine import Machine
+from strop.training.settings import PreferenceSettings, TrainingSettings
 
 Arm = Literal["naive", "icl", "self_labels", "shuffled", "ceiling"]
 
@@ -151,13 +151,6 @@ class Evaluation(Config):
     """Bootstrap resamples of each interval."""
     confidence: float = Field(0.95, gt=0, lt=1)
     """Nominal coverage of the intervals."""
-
-
-class Machine(Placement):
-    """Where models answer, and how trainings are started."""
-
-    launcher: Launcher = Field(Launcher(), json_schema_extra={"fingerprint": False})
-    """How trainings are started; changes speed and memory, not results."""
 
 
 class WeakToStrongConfig(Config):

@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 
 from strop.methods.weak_to_strong.config import WeakToStrongConfig
-from strop.methods.weak_to_strong.plan import Plan, PlannedStage, Totals
+from strop.methods.weak_to_strong.plan import Plan
 from strop.methods.weak_to_strong.problems import draw_problems
 from strop.methods.weak_to_strong.stages import prompt_of
 from strop.models.forecasting import CallFigures, Expected, forecast
@@ -23,6 +23,7 @@ from strop.models.spec import ModelSpec
 from strop.runs.budget import Price
 from strop.runs.progress import Reporter
 from strop.runs.workspace import open_calls
+from strop.training.planning import PlannedStage, Totals
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,20 +9,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import reduce
 from math import ceil, floor
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import yaml
 
 from strop.errors import UserError
-from strop.methods.weak_to_strong.config import FilesData, Machine, PairSettings, WeakToStrongConfig
+from strop.methods.weak_to_strong.config import FilesData, PairSettings, WeakToStrongConfig
 from strop.methods.weak_to_strong.preflight import preflight
 from strop.methods.weak_to_strong.problems import Problems, draw_problems
 from strop.methods.weak_to_strong.recipe import SeedRun
 from strop.methods.weak_to_strong.stages import (
-    Model,
     Split,
     answer,
     draw_gold,
@@ -35,97 +33,24 @@ from strop.methods.weak_to_strong.stages import (
     select,
     shuffle_answers,
 )
-from strop.models.forecasting import Expected
 from strop.models.lengths import (
     CHARACTERS_PER_TOKEN,
     NOTHING,
     Lengths,
     Range,
     fast_tokenizer,
-    weights_folder,
 )
 from strop.models.protocol import Call, Sampling
 from strop.models.spec import ModelSpec
-from strop.models.weights import folder_revision
 from strop.runs import Artifact, CallStore, Run
 from strop.runs.history import read_history
 from strop.runs.store import run_id
 from strop.runs.workspace import store_path
+from strop.training.machine import Model
+from strop.training.planning import PlannedStage, Totals, call_revisions, training_steps
 from strop.training.settings import TrainingSettings
 
 PAIRS_PER_QUESTION = {"gsm8k": 1, "math": 3}
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedStage:
-    """What one stage of one seed needs.
-
-    Attributes:
-        stage: Its name, without the seed in front.
-        model: The model that answers or that is trained; a model that the run makes has the name of its stage.
-        calls: Model calls.
-        prompt_tokens: Tokens of all prompts.
-        completion_tokens: Tokens of all answers; one each at least, `max_tokens` each at most.
-        steps: Optimiser steps.
-        stored: How many of the calls the workspace holds already; None where that cannot be known before the run.
-        seconds: What it took in earlier runs of the workspace with the same settings, or a pilot's forecast; None
-            where there is neither.
-        base: The model whose tokenizer it has, and which stands for it in a pilot.
-        money: A pilot's forecast of what its calls cost; None without a pilot, or where no price is known.
-    """
-
-    stage: str
-    model: str | None = None
-    calls: int = 0
-    prompt_tokens: Range = NOTHING
-    completion_tokens: Range = NOTHING
-    steps: Range = NOTHING
-    stored: int | None = None
-    seconds: Range | None = None
-    base: str | None = None
-    money: Expected | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """What several stages need together.
-
-    `stored` counts the calls that are known to be in the workspace. Time and money are None where no stage has any.
-    """
-
-    trainings: int
-    calls: int
-    prompt_tokens: Range
-    completion_tokens: Range
-    steps: Range
-    stored: int
-    seconds: Range | None = None
-    money: Expected | None = None
-
-    @classmethod
-    def of(cls, stages: Sequence[PlannedStage]) -> Self:
-        """Add up stages."""
-        return cls(
-            trainings=sum(stage.steps != NOTHING for stage in stages),
-            calls=sum(stage.calls for stage in stages),
-            prompt_tokens=Range.total(stage.prompt_tokens for stage in stages),
-            completion_tokens=Range.total(stage.completion_tokens for stage in stages),
-            steps=Range.total(stage.steps for stage in stages),
-            stored=sum(stage.stored or 0 for stage in stages),
-            seconds=Range.total(timed) if (timed := [s.seconds for s in stages if s.seconds is not None]) else None,
-            money=reduce(Expected.plus, costs) if (costs := [s.money for s in stages if s.money is not None]) else None,
-        )
-
-    def __str__(self) -> str:
-        parts = [
-            f"{self.calls:,} calls ({self.stored:,} known to be stored)",
-            f"{self.prompt_tokens} prompt tokens",
-            f"{self.completion_tokens} completion tokens",
-            f"{self.trainings:,} trainings of {self.steps} optimiser steps",
-        ]
-        parts += [] if self.seconds is None else [f"{self.seconds} s for the stages whose time is known"]
-        parts += [] if self.money is None else [f"money {self.money.low:,.4g} to {self.money.high:,.4g}"]
-        return ", ".join(parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,35 +270,6 @@ def _base(model: Model) -> ModelSpec:
 
 def _name(model: Model) -> str:
     return model.model if isinstance(model, ModelSpec) else model.name
-
-
-def training_steps(settings: TrainingSettings, rows: Range) -> Range:
-    """Bound the optimiser steps of a training; rows that are too long may be dropped up to the ceiling."""
-    if settings.epochs is None:
-        assert settings.max_steps is not None, "the settings hold one of the two"
-        return Range.exactly(settings.max_steps)
-    least = max(1, rows.low - floor(rows.low * settings.too_long_ceiling))
-    low, high = (ceil(settings.epochs * ceil(count / settings.batch_size)) for count in (least, rows.high))
-    return Range(low, max(low, high))
-
-
-def call_revisions(spec: ModelSpec, machine: Machine) -> list[str]:
-    """Return what the model may be called in call keys; empty where that is known only once it is open."""
-    chat = "" if spec.chat == "auto" else f"+chat-{spec.chat}"
-    if spec.kind == "vllm":
-        return [f"{spec.model}{chat}"]
-    if machine.serve == "vllm" and spec.kind in ("local", "hf"):
-        return [f"vllm:{spec.target}"]
-    if spec.kind == "endpoint":
-        return [f"{spec.base_url}#{spec.target}{chat}"]
-    folder = weights_folder(spec)
-    if folder is None:
-        return []
-    dtype = machine.dtype if spec.dtype == "auto" else spec.dtype
-    on_cpu = (machine.device if spec.device == "auto" else spec.device) == "cpu"
-    # Whether `auto` finds a GPU is not looked up: that would load torch.
-    dtypes = [dtype] if dtype != "auto" else ["float32"] if on_cpu else ["float32", "bfloat16"]
-    return [f"{folder_revision(folder)}{'' if one == 'float32' else f'+{one}'}{chat}" for one in dtypes]
 
 
 def earlier_times(config: WeakToStrongConfig, workspace: Path) -> dict[str, Range]:

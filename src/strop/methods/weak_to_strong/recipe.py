@@ -15,7 +15,6 @@ from strop.methods.weak_to_strong.document import document
 from strop.methods.weak_to_strong.preflight import preflight
 from strop.methods.weak_to_strong.results import Experiment, Iteration, summarise
 from strop.methods.weak_to_strong.stages import (
-    Model,
     answer,
     choose_demonstrations,
     count_passes,
@@ -33,6 +32,7 @@ from strop.methods.weak_to_strong.stages import (
 )
 from strop.records.document import Document
 from strop.runs import Artifact, Run, derive_seed
+from strop.training.machine import Model
 from strop.training.settings import TrainingSettings
 
 

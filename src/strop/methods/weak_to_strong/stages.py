@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from fractions import Fraction
-from pathlib import Path
 from random import Random
 from typing import Literal
 
@@ -21,7 +20,6 @@ from strop.methods.weak_to_strong.config import (
     Decoding,
     Demonstrations,
     FilesData,
-    Machine,
     PairSettings,
     SelectionSettings,
     StoriesData,
@@ -39,18 +37,14 @@ from strop.methods.weak_to_strong.problems import draw_problems
 from strop.methods.weak_to_strong.prompts import clean_response, demonstration_block, zero_shot_prompt
 from strop.methods.weak_to_strong.selection import AnswerPair
 from strop.models.asking import ask
-from strop.models.opening import model_folder
 from strop.models.placement import open_placed
 from strop.models.protocol import Sampling, TextModel
-from strop.models.spec import ModelSpec
 from strop.records import Answer, Identifier, Question, SampledAnswers, SupervisedExample, align, read_table
 from strop.runs import Artifact, Stage, stream
-from strop.training.job import TrainingJob
-from strop.training.launching import train
+from strop.training.machine import Machine, Model, train_in
 from strop.training.settings import PreferenceSettings, TrainingSettings
 
 Data = StoriesData | FilesData
-Model = ModelSpec | Artifact
 Split = Literal["train_1", "train_2", "test"]
 
 
@@ -184,7 +178,7 @@ def fine_tune(
     seed: int,
 ) -> None:
     """Fine-tune `base` on one table of an artifact; the result is the folder `model`."""
-    _train(stage, base, examples.path(file), settings, machine, kind="sft", seed=seed)
+    train_in(stage, base, examples.path(file), kind="sft", settings=settings, machine=machine, seed=seed)
 
 
 def prefer(
@@ -197,35 +191,8 @@ def prefer(
     seed: int,
 ) -> None:
     """Optimise `base` on preference pairs; for DPO it is the reference too."""
-    _train(stage, base, pairs.path("pairs.jsonl"), settings, machine, kind=settings.loss, seed=seed)
-
-
-def _train(
-    stage: Stage,
-    base: Model,
-    rows: Path,
-    settings: TrainingSettings,
-    machine: Machine,
-    *,
-    kind: Literal["sft", "dpo", "orpo"],
-    seed: int,
-) -> None:
-    folder = base.path("model") if isinstance(base, Artifact) else model_folder(base)
-    job = TrainingJob(
-        kind=kind,
-        model=folder,
-        rows=rows,
-        out=stage.folder / "model",
-        work=stage.work,
-        settings=settings,
-        seed=seed,
-        device="cpu" if machine.device == "cpu" else "auto",
-    )
-    outcome = train(job, launcher=machine.launcher)
-    # Wall time is no part of an artifact: the same training gives the same bytes.
-    stage.note(wall_s=outcome.wall_s, resumed_at=outcome.resumed_at, steps=outcome.steps)
-    told = outcome.model_copy(update={"wall_s": 0.0, "resumed_at": 0})
-    (stage.folder / "outcome.json").write_text(told.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    rows = pairs.path("pairs.jsonl")
+    train_in(stage, base, rows, kind=settings.loss, settings=settings, machine=machine, seed=seed)
 
 
 def shuffle_answers(stage: Stage, answers: Artifact, *, seed: int) -> None:
