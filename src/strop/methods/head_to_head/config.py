@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from strop.judging.contest.answering import Contestant
 from strop.judging.contest.results import Evaluation
 from strop.judging.settings import JudgeSettings
 from strop.models.placement import Placement
 from strop.runs.configuration import Config
-
-DATA = Path(__file__).resolve().parents[2] / "data"
-SHIPPED = "shipped:"
-
-
-def shipped_path(value: Any) -> Any:
-    """Return where a file lies that strop brings; every other value as it is."""
-    if isinstance(value, str) and value.startswith(SHIPPED):
-        return DATA / value.removeprefix(SHIPPED)
-    return value
+from strop.runs.shipped import DataPath
 
 
 class HeadToHeadConfig(Config):
@@ -29,7 +19,7 @@ class HeadToHeadConfig(Config):
 
     recipe: Literal["head_to_head"]
     """The method."""
-    prompts: Annotated[Path, BeforeValidator(shipped_path)]
+    prompts: DataPath
     """The prompts: rows of `prompt` (text or messages), optionally `id`; `shipped:PATH` is a file that strop brings."""
     fields: dict[str, str] = Field(default_factory=dict)
     """Wanted field name to the file's."""
