@@ -1,9 +1,9 @@
 """A model folder as one GGUF file, for llama.cpp and what is built on it; only where nothing has to be guessed.
 
-The `gguf` library names the tensors and writes the file. What it leaves to its callers is done here: which architectures
-keep their meaning, the order of the rows of query and key weights, and how text is cut before byte-pair merging. Of the
-last, llama.cpp knows a fixed list by name; a tokenizer that is none of them would be read with other tokens, so it is
-refused.
+The `gguf` library names the tensors and writes the file. What it leaves to its callers is done here: which
+architectures keep their meaning, the order of the rows of query and key weights, and how text is cut before byte-pair
+merging. Of the last, llama.cpp knows a fixed list by name; a tokenizer that is none of them would be read with other
+tokens, so it is refused.
 """
 
 from __future__ import annotations
