@@ -19,7 +19,7 @@ from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
 from strop.errors import UserError, nearest
 from strop.models.builtin import ENCODERS
-from strop.models.endpoints.prices import parse_price
+from strop.models.endpoints.prices import parse_price, price_of
 from strop.models.render import Chat
 from strop.models.weights import check_folder, file_hash, folder_revision
 from strop.runs.budget import FREE, Price
@@ -96,6 +96,11 @@ class ModelSpec:
     def parallel(self) -> int:
         """How many calls it answers side by side at most."""
         return self.max_concurrency if self.kind in ("endpoint", "vllm") else self.batch_size
+
+    @property
+    def known_price(self) -> Price | None:
+        """What its tokens cost: nothing on this machine, else as `price` or the price file says; None where neither."""
+        return FREE if self.kind != "endpoint" else self.price or price_of(self.base_url, self.target)
 
     def to_config(self) -> str | dict[str, Any]:
         """Return what `parse_model` reads: the string alone, or a mapping with what differs from the defaults."""
