@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from typing import Any, Literal
 
 from strop.errors import UserError
-from strop.judging.judge import Comparison, Duel, mirrored
+from strop.judging.judge import Comparison, Duel, PairJudge, mirrored
+from strop.judging.opening import open_judge
 from strop.judging.parsing import ParseFailure
 from strop.judging.settings import JudgeSettings, open_configured
+from strop.models.asking import Advance
 from strop.models.placement import Placement
 from strop.records.rows import Identifier, prompt_from_json
 from strop.runs import Artifact, Stage, stream
@@ -24,7 +27,7 @@ def judge(
     first: Artifact,
     second: Artifact,
     *,
-    settings: JudgeSettings,
+    settings: JudgeSettings | Artifact,
     seed: int,
     placement: Placement,
 ) -> None:
@@ -32,6 +35,19 @@ def judge(
 
     Which contestant stands first is drawn for each prompt, so that not even a judge with a lean in both orders can
     favour one of them.
+
+    Args:
+        stage: Where to write and to ask.
+        prompts: Rows of `id`, `prompt` and `group`.
+        first: Rows of `id` and `response` of the contestant whose win rate is told.
+        second: Its opponent's.
+        settings: The judge; an artifact is a reward model that the run has trained.
+        seed: Of who stands first.
+        placement: Where the judge's model answers.
+
+    Raises:
+        UserError: There is no prompt that both have answered.
+        Stopped: Too many replies could not be read.
     """
     answers = {side: {row["id"]: row["response"] for row in made.rows()} for side, made in sides(first, second)}
     both = [row for row in prompts.rows() if all(row["id"] in answers[side] for side in answers)]
@@ -48,8 +64,8 @@ def judge(
         )
         duels.append(duel.swapped() if turned[row["id"]] else duel)
     with (
-        stage.progress(f"{stage.name}: {settings.model.model}", 2 * len(duels)) as advance,
-        open_configured(settings, placement, store=stage.store, advance=advance) as judging,
+        stage.progress(f"{stage.name}: comparing", 2 * len(duels)) as advance,
+        _open(settings, placement, stage, advance) as judging,
     ):
         made = judging.compare(duels)
         stage.note(judge=judging.name, revision=judging.revision)
@@ -57,6 +73,14 @@ def judge(
     (stage.folder / "judge.json").write_text(json.dumps(identity, indent=1) + "\n", encoding="utf-8")
     rows = (_turned_back(one) if turned[one.id] else one for one in made)
     stage.write_rows(_row(one, row, answers["first"], answers["second"]) for one, row in zip(rows, both, strict=True))
+
+
+def _open(
+    settings: JudgeSettings | Artifact, placement: Placement, stage: Stage, advance: Advance
+) -> AbstractContextManager[PairJudge]:
+    if isinstance(settings, JudgeSettings):
+        return open_configured(settings, placement, store=stage.store, advance=advance)
+    return open_judge(str(settings.path("model")), rubric=None, store=stage.store, placement=placement)
 
 
 def sides(first: Artifact, second: Artifact) -> tuple[tuple[Side, Artifact], tuple[Side, Artifact]]:
