@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from math import ceil, floor
 from typing import Self
 
-from strop.models.forecasting import Expected
+from strop.models.forecasting import Expected, Forecast
 from strop.models.lengths import NOTHING, Range, weights_folder
 from strop.models.placement import Placement
 from strop.models.spec import ModelSpec
@@ -44,6 +44,17 @@ class PlannedStage:
     seconds: Range | None = None
     base: str | None = None
     money: Expected | None = None
+
+    def forecast(self, told: Forecast) -> Self:
+        """Return the stage with a pilot's figures in place of bounds."""
+        written = told.each.completion_tokens.times(told.calls)
+        return replace(
+            self,
+            completion_tokens=Range(floor(written.low), ceil(written.high)),
+            stored=told.stored + told.asked,
+            seconds=Range(floor(told.rest.seconds.low), ceil(told.rest.seconds.high)),
+            money=told.rest.money,
+        )
 
 
 @dataclass(frozen=True, slots=True)
