@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from strop.cli.output import AsJson, Quiet, print_json, print_table
+from strop.cli.output import AsJson, Quiet, plain, print_json, print_table
 from strop.errors import UserError
 
 if TYPE_CHECKING:
@@ -177,16 +177,5 @@ def _document(
         "seed": seed,
         "resamples": resamples,
         "off_scale": {table.name: table.off_scale for table in tables},
-        "judges": [_plain(agreement) for agreement in agreements],
+        "judges": [plain(agreement) for agreement in agreements],
     }
-
-
-def _plain(value: Any) -> Any:
-    """Return dataclasses as mappings; an end that the data do not bound is null, as JSON knows no infinity."""
-    from dataclasses import fields, is_dataclass
-
-    if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, (tuple, list)):
-        return [_plain(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from typing import Annotated, Any
 
 import typer
@@ -15,6 +17,17 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document fo
 def print_json(payload: Any) -> None:
     """Print `payload` as one indented JSON document on standard output."""
     typer.echo(json.dumps(payload, indent=2, ensure_ascii=False, default=str))
+
+
+def plain(value: Any) -> Any:
+    """Return dataclasses as mappings; an end that the data do not bound is null, as JSON knows no infinity."""
+    if is_dataclass(value):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {name: plain(each) for name, each in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [plain(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
