@@ -125,7 +125,7 @@ function show(answer, unsavedNote) {
 function showProgress() {
   find("top").hidden = false;
   find("annotator").textContent = state.annotator;
-  find("count").textContent = `${state.done} of ${state.total}`;
+  find("count").textContent = `${state.done} of ${state.total} marked`;
   find("bar").style.width = `${(100 * state.done) / state.total}%`;
   find("track").setAttribute("aria-valuemax", state.total);
   find("track").setAttribute("aria-valuenow", state.done);
