@@ -13,7 +13,7 @@ from tests.web.served_page import OTHER_WINDOW, WINDOW, ServedPage, serve
 from strop.web.marks import fold
 
 
-def _mark(page: ServedPage, state: dict[str, Any], choice: str = "left", **more: Any) -> httpx2.Response:
+def _mark(page: ServedPage, state: dict[str, Any], choice: str | None = "left", **more: Any) -> httpx2.Response:
     payload = {"version": state["version"], "position": state["position"], "kind": "choice", "choice": choice}
     return page.post("save", **{**payload, "seconds": 2.5, "advance": True, **more})
 

@@ -58,7 +58,10 @@ def export_majority(collected: Collected, pairs: Sequence[HumanPair]) -> Exporte
                     "tie": votes["tie"],
                     "cannot": votes["cannot"],
                 },
-                "notes": {name: mark.note for name, mark in found.marks.items() if mark.note.strip()},
+                # Lists, as Parquet knows no empty mapping.
+                "notes": [
+                    {"annotator": name, "text": mark.note} for name, mark in found.marks.items() if mark.note.strip()
+                ],
             }
         )
     return Exported(tuple(rows), dict(left_out))
@@ -95,7 +98,9 @@ def _row_of(pair: HumanPair, name: str, mark: Mark, winner: Response) -> dict[st
         **_sides(pair, winner),
         "group": pair.group,
         "source": name,
-        "principles": {key: _seen_from(winner, verdict) for key, verdict in mark.principles.items()},
+        "principles": [
+            {"key": key, "verdict": _seen_from(winner, verdict)} for key, verdict in mark.principles.items()
+        ],
         "note": mark.note,
         "seconds": mark.seconds,
         "shown_left": "better" if mark.shown_left == winner else "worse",
