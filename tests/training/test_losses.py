@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional
 from transformers import AutoModelForCausalLM
 
-from strop.training import TrainingJob, train
+from strop.training import LoraSettings, TrainingJob, train
 from strop.training.probe import odds_ratio_loss, preference_loss, softplus
 from strop.training.rendering import TokenisedRow, tokenise
 from strop.training.running import read_rows
@@ -69,6 +69,30 @@ def test_dpo_is_equation_7(make_job: JobMaker, beta: float) -> None:
     expected = -functional.logsigmoid(beta * margins).mean().item()
     assert expected < math.log(2) - 0.01
     assert outcome.losses[1] == pytest.approx(expected, abs=2e-5)
+
+
+@pytest.mark.parametrize("lora", [None, LoraSettings(rank=2)])
+def test_dpo_against_another_reference(make_job: JobMaker, tiny_model: Path, lora: LoraSettings | None) -> None:
+    """A second training starts at the first one's model; its reference stays the model that the first started from."""
+    first = make_job("dpo", "first", **WHOLE)
+    train(first)
+    second = make_job("dpo", "second", model=first.out, lora=lora, **{**WHOLE, "save_steps": 0})
+    outcome = train(second.model_copy(update={"reference": tiny_model}))
+    rows = all_pairs(second)
+    policy, reference = log_probs(first.out, rows), log_probs(tiny_model, rows)
+    margins = torch.stack(
+        [(pw.sum() - rw.sum()) - (pl.sum() - rl.sum()) for (pw, pl), (rw, rl) in zip(policy, reference, strict=True)]
+    )
+    expected = -functional.logsigmoid(0.1 * margins).mean().item()
+    assert expected < math.log(2) - 0.01
+    assert outcome.losses[0] == pytest.approx(expected, abs=2e-5)
+    assert outcome.step0_loss == pytest.approx(-functional.logsigmoid(0.1 * margins[:16]).mean().item(), abs=2e-5)
+
+
+def test_only_dpo_has_a_reference(make_job: JobMaker, tiny_model: Path) -> None:
+    told = make_job("orpo").model_dump()
+    with pytest.raises(ValueError, match="no reference"):
+        TrainingJob.model_validate({**told, "reference": tiny_model})
 
 
 def test_dpo_with_likelihood_of_the_chosen(make_job: JobMaker) -> None:

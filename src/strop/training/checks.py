@@ -170,7 +170,13 @@ def _padding_token(tokenizer: Any) -> Finding:
 
 
 def model_findings(
-    model: Any, tokenizer: Any, rows: TokenisedRows, settings: TrainingSettings, *, reference: Scores | None = None
+    model: Any,
+    tokenizer: Any,
+    rows: TokenisedRows,
+    settings: TrainingSettings,
+    *,
+    reference: Scores | None = None,
+    apart: bool = False,
 ) -> tuple[float, list[Finding]]:
     """Check the starting model on the first rows.
 
@@ -181,6 +187,7 @@ def model_findings(
         settings: The settings of the training; their class and loss tell its kind.
         reference: DPO: what the trainer holds as the reference's log-probabilities of the first rows; where None, the
             model scores them with its adapters switched off.
+        apart: DPO: whether the reference is another model than the start, so that margins need not be zero.
 
     Returns:
         The loss of the starting model, and the findings.
@@ -198,6 +205,8 @@ def model_findings(
     if reference is None:
         reference = response_log_probs(model, some, pad=pad, reference=True)
     loss, margin = preference_loss(scores, reference[: len(some)], beta=settings.beta)
+    if apart:
+        return loss, [_apart_start(loss, margin), invariance]
     tokens = max(row.length for row in some)
     return loss, [_dpo_start(loss, margin, TOLERANCE[settings.precision] * tokens), invariance]
 
@@ -224,6 +233,15 @@ def _dpo_start(loss: float, margin: float, tolerance: float) -> Finding:
         fix=""
         if same
         else "start from a plain or merged model, not from an adapter on another base; remove the work folder",
+    )
+
+
+def _apart_start(loss: float, margin: float) -> Finding:
+    return Finding(
+        name="loss at step 0",
+        status="ok" if math.isfinite(loss) else "fail",
+        value=f"{loss:.6f} (ln 2 = {math.log(2):.6f}), largest margin {margin:.2e} nats",
+        why="the reference is another model than the start: how far they are apart is what the loss starts from",
     )
 
 
@@ -261,7 +279,8 @@ def before_training(
     loss = None
     if not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
         reference = _held_reference(trainer) if job.kind == "dpo" else None
-        loss, probed = model_findings(trainer.model, tokenizer, rows, job.settings, reference=reference)
+        apart = job.reference is not None
+        loss, probed = model_findings(trainer.model, tokenizer, rows, job.settings, reference=reference, apart=apart)
         findings += probed
     refuse(findings)
     return loss, findings

@@ -39,7 +39,7 @@ class TrainingJob(_Record):
     kind: Kind
     """Supervised fine-tuning on `SupervisedExample` rows, or DPO or ORPO on `PreferencePair` rows."""
     model: Path
-    """Folder of the model to start from; for DPO it is also the reference."""
+    """Folder of the model to start from."""
     rows: Path
     """Table of rows (JSONL, JSON, Parquet)."""
     out: Path
@@ -53,6 +53,8 @@ class TrainingJob(_Record):
     """How to train; `PreferenceSettings` for DPO and ORPO."""
     seed: int
     """Seed of the row order, of adapter initialisation and of dropout."""
+    reference: Path | None = None
+    """DPO: folder of the reference model; null is the start."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` is the GPU where there is one."""
 
@@ -61,6 +63,8 @@ class TrainingJob(_Record):
         loss = self.settings.loss if isinstance(self.settings, PreferenceSettings) else "sft"
         if loss != self.kind:
             raise ValueError(f"a job of kind {self.kind!r} has settings for {loss!r}")
+        if self.reference is not None and self.kind != "dpo":
+            raise ValueError(f"a job of kind {self.kind!r} has no reference")
         return self
 
     def fingerprint(self) -> str:

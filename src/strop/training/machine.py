@@ -35,7 +35,15 @@ def weights_of(model: Model) -> Path:
 
 
 def train_in(
-    stage: Stage, base: Model, rows: Path, *, kind: Kind, settings: TrainingSettings, machine: Machine, seed: int
+    stage: Stage,
+    base: Model,
+    rows: Path,
+    *,
+    kind: Kind,
+    settings: TrainingSettings,
+    machine: Machine,
+    seed: int,
+    reference: Model | None = None,
 ) -> None:
     """Train `base` on a table of rows; the artifact is the folder `model` with `outcome.json`.
 
@@ -47,6 +55,7 @@ def train_in(
         settings: How.
         machine: Where.
         seed: Of the row order and of adapters.
+        reference: DPO: the reference model where it is not `base`.
     """
     job = TrainingJob(
         kind=kind,
@@ -56,6 +65,7 @@ def train_in(
         work=stage.work,
         settings=settings,
         seed=seed,
+        reference=None if reference is None else weights_of(reference),
         device="cpu" if machine.device == "cpu" else "auto",
     )
     with stage.progress(f"{stage.name}: training") as advance:

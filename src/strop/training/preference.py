@@ -9,11 +9,14 @@ from strop.training.job import TrainingJob
 from strop.training.reference import ReferenceCache
 from strop.training.rendering import TokenisedRows, dpo_columns, orpo_columns
 from strop.training.settings import PreferenceSettings
-from strop.training.weights import lora_config
+from strop.training.weights import load_start, lora_config
 
 
 def dpo_trainer(job: TrainingJob, *, model: Any, tokenizer: Any, rows: TokenisedRows) -> Any:
-    """Return TRL's DPO trainer; the reference is `model` as it is now, and its log-probabilities are ready."""
+    """Return TRL's DPO trainer with the reference's log-probabilities ready.
+
+    The reference is `model` as it is now, or the model of ``job.reference``, which is dropped once they are computed.
+    """
     from datasets import Dataset
 
     from strop.training.trainers import DirectPreferenceTrainer
@@ -21,6 +24,7 @@ def dpo_trainer(job: TrainingJob, *, model: Any, tokenizer: Any, rows: Tokenised
     return DirectPreferenceTrainer(
         references=ReferenceCache(job.work / "reference.safetensors", job.settings.precision),
         model=model,
+        ref_model=None if job.reference is None else load_start(job.reference, job.settings),
         args=dpo_arguments(job),
         train_dataset=Dataset.from_dict(dpo_columns(rows)),
         processing_class=tokenizer,

@@ -48,7 +48,8 @@ def execute(job: TrainingJob, *, advance: Advance) -> TrainingOutcome:
 
 def _execute(job: TrainingJob, advance: Advance) -> TrainingOutcome:
     started = time.monotonic()
-    plain_model(job.model)
+    for start in filter(None, (job.model, job.reference)):
+        plain_model(start)
     records = read_rows(job.rows, job.kind)
     claim(job)
     tokenizer = load_tokenizer(job.model)
@@ -123,7 +124,8 @@ def claim(job: TrainingJob) -> None:
     """
     job.work.mkdir(parents=True, exist_ok=True)
     owner = job.work / "owner"
-    identity = f"{job.fingerprint()} {start_revision(job.model)} {file_hash(job.rows)}"
+    starts = " ".join(start_revision(folder) for folder in (job.model, job.reference) if folder is not None)
+    identity = f"{job.fingerprint()} {starts} {file_hash(job.rows)}"
     if owner.is_file() and owner.read_text() != identity and any(checkpoint_folder(job).glob("checkpoint-*")):
         raise UserError(
             "the work folder holds checkpoints of another training",

@@ -70,7 +70,10 @@ class DirectPreferenceTrainer(_PairsCountAlike, _Contained, DPOTrainer):  # type
         return dataset
 
     def _precompute_ref_logps(self, dataset: Any, _name: str, batch_size: int) -> Any:
-        return self._references.attach(self, dataset, batch_size)
+        ready = self._references.attach(self, dataset, batch_size)
+        # From here on its log-probabilities stand for it: a second model in memory would serve nobody.
+        self.ref_model = None
+        return ready
 
 
 class OddsRatioTrainer(_PairsCountAlike, _Contained, ORPOTrainer):  # type: ignore[misc]
