@@ -141,3 +141,16 @@ def test_probe_losses_by_hand() -> None:
     assert loss == pytest.approx(math.log(2) + math.log(4 / 3))
     assert softplus(1000.0) == 1000.0
     assert softplus(-1000.0) == 0.0
+
+
+def test_length_normalised_dpo_compares_per_token(make_job: JobMaker) -> None:
+    """Each log-ratio is divided by its response's tokens before the sigmoid."""
+    job = make_job("dpo", length_normalised=True, beta=2.0, **WHOLE)
+    outcome = train(job)
+    rows = all_pairs(job)
+    policy, reference = log_probs(after_one_step(job), rows), log_probs(job.model, rows)
+    margins = torch.stack(
+        [(pw - rw).mean() - (pl - rl).mean() for (pw, pl), (rw, rl) in zip(policy, reference, strict=True)]
+    )
+    assert outcome.losses[0] == pytest.approx(math.log(2), abs=1e-6)
+    assert outcome.losses[1] == pytest.approx(-functional.logsigmoid(2.0 * margins).mean().item(), abs=2e-5)

@@ -115,9 +115,10 @@ def dpo_arguments(job: TrainingJob) -> Any:
     from trl import DPOConfig
 
     settings = _preference(job)
-    losses: dict[str, Any] = {"loss_type": ["sigmoid"]}
+    sigmoid = "sigmoid_norm" if settings.length_normalised else "sigmoid"
+    losses: dict[str, Any] = {"loss_type": [sigmoid]}
     if settings.sft_weight:
-        losses = {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, settings.sft_weight]}
+        losses = {"loss_type": [sigmoid, "sft"], "loss_weights": [1.0, settings.sft_weight]}
     return DPOConfig(
         **common_arguments(job),
         **losses,

@@ -204,11 +204,19 @@ def model_findings(
         return loss, [_likelihood_start(loss, chosen, model), invariance]
     if reference is None:
         reference = response_log_probs(model, some, pad=pad, reference=True)
-    loss, margin = preference_loss(scores, reference[: len(some)], beta=settings.beta)
+    compared = [_per_token(sums, some) if settings.length_normalised else sums for sums in (scores, reference)]
+    loss, margin = preference_loss(compared[0], compared[1][: len(some)], beta=settings.beta)
     if apart:
         return loss, [_apart_start(loss, margin), invariance]
     tokens = max(row.length for row in some)
     return loss, [_dpo_start(loss, margin, TOLERANCE[settings.precision] * tokens), invariance]
+
+
+def _per_token(sums: Scores, rows: Sequence[TokenisedRow]) -> Scores:
+    return [
+        tuple(total / len(response) for total, response in zip(totals, row.responses, strict=True))
+        for totals, row in zip(sums, rows, strict=False)
+    ]
 
 
 def _likelihood_start(loss: float, nll: float, model: Any) -> Finding:

@@ -83,6 +83,8 @@ class PreferenceSettings(TrainingSettings):
     """DPO: strength of the pull towards the starting model. ORPO: weight of the odds-ratio term."""
     sft_weight: float = Field(0.0, ge=0)
     """DPO only: weight of the likelihood of the chosen response, added to the loss (known as RPO)."""
+    length_normalised: bool = False
+    """DPO only: compare log-ratios per token in place of their sums, so that longer is not stronger."""
     nll_over: Literal["response", "sequence"] = "response"
     """ORPO only: tokens of the likelihood term, the chosen response alone (paper) or its prompt too (TRL's default)."""
 
@@ -90,6 +92,8 @@ class PreferenceSettings(TrainingSettings):
     def _terms_of_the_loss(self) -> Self:
         if self.loss == "orpo" and self.sft_weight:
             raise ValueError("ORPO holds a likelihood term already: 'sft_weight' is for loss: dpo")
+        if self.loss == "orpo" and self.length_normalised:
+            raise ValueError("ORPO compares per token already: 'length_normalised' is for loss: dpo")
         if self.loss == "dpo" and self.nll_over != "response":
             raise ValueError("'nll_over' is for loss: orpo")
         return self
