@@ -10,7 +10,7 @@ export HF_HUB_OFFLINE := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format bench bench-peers clean
+.PHONY: help demo test test-slow browser lint format bench bench-peers clean
 
 help:  ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,12 @@ test: .venv/.installed-stamp  ## Run the tests
 
 test-slow: .venv/.installed-stamp  ## Run every test, the slow ones too
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'slow or not slow'
+
+# Debian's package; elsewhere any Chromium that is found or that STROP_CHROMIUM names will do.
+browser:  ## Install a Chromium for the tests of the annotation page; without one they are skipped
+	@command -v chromium || command -v chromium-browser || command -v google-chrome \
+	|| (test "$$(id -u)" = 0 && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core > /dev/null) \
+	|| echo "no Chromium here, and it cannot be installed: the tests in a browser are skipped"
 
 lint: .venv/.installed-stamp  ## Check style, types, the floors and the sizes
 	$(BIN)/ruff check .
