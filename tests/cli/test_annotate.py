@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx2
 import pytest
+
+from strop.cli import main
 
 STROP = (sys.executable, "-m", "strop.cli.main", "annotate")
 
@@ -28,11 +29,25 @@ def _pairs(folder: Path, count: int = 4) -> Path:
     return path
 
 
-def _strop(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "COLUMNS": "160"}
-    return subprocess.run(
-        [*STROP, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=60, env=environment
-    )
+class _Done(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def strop(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Strop:
+    """Run one command line of ``strop annotate`` in this process."""
+    monkeypatch.setenv("COLUMNS", "160")
+
+    def run(*arguments: str | Path) -> _Done:
+        code = main.run(["annotate", *map(str, arguments)])
+        return _Done(code, *capsys.readouterr())
+
+    return run
+
+
+Strop = Callable[..., _Done]
 
 
 @contextmanager
@@ -72,7 +87,7 @@ def _mark_all(address: str, *, otherwise: str = "") -> None:
         state = _ask(address, "save", choice=choice, **common)
 
 
-def test_served_marked_stopped_and_reported(tmp_path: Path) -> None:
+def test_served_marked_stopped_and_reported(tmp_path: Path, strop: Strop) -> None:
     """Ben differs on one pair of four: agreement 0.75 with Anna and with the label, kappa by hand below.
 
     First and second are good or bad by their text: bad sorts first, so Anna says second four times. Her marginal is
@@ -88,16 +103,16 @@ def test_served_marked_stopped_and_reported(tmp_path: Path) -> None:
         assert process.stdout is not None
         assert "anna: 4 of 4 pairs marked" in process.stdout.read()
     marks = tmp_path / "pairs.jsonl.annotations.sqlite"
-    shown = _strop("report", marks)
-    assert shown.returncode == 0, shown.stderr
-    assert "annotators differ on 1 pairs; somebody differs from the label on 1" in shown.stdout
-    document = json.loads(_strop("report", marks, "--json", "--resamples", "100").stdout)
+    shown = strop("report", marks)
+    assert shown.code == 0, shown.err
+    assert "annotators differ on 1 pairs; somebody differs from the label on 1" in shown.out
+    document = json.loads(strop("report", marks, "--json", "--resamples", "100").out)
     (between,) = document["between"]
     assert (between["n"], between["share"]["estimate"], between["kappa"]["estimate"]) == (4, 0.75, 0.0)
     assert [each["share"]["estimate"] for each in document["with_label"][:2]] == [1.0, 0.75]
     assert [each["key"] for each in document["disagreements"]] == ['"r/2"']
     out = tmp_path / "experts.jsonl"
-    written = json.loads(_strop("export", marks, "--out", out, "--json").stdout)
+    written = json.loads(strop("export", marks, "--out", out, "--json").out)
     assert (written["rows"], written["left_out"]) == (3, {"no majority": 1})
     assert all(json.loads(line)["better"].startswith("good") for line in out.read_text().splitlines())
 
@@ -127,35 +142,50 @@ def test_the_same_command_goes_on_with_the_same_addresses(tmp_path: Path) -> Non
         (["export", "nowhere.sqlite", "--out", "x.jsonl"], "no such file of annotations"),
     ],
 )
-def test_wrong_commands_are_one_message(tmp_path: Path, arguments: list[str], message: str) -> None:
+def test_wrong_commands_are_one_message(tmp_path: Path, strop: Strop, arguments: list[str], message: str) -> None:
     _pairs(tmp_path)
     there = [str(tmp_path / each) if each.endswith((".jsonl", ".sqlite")) else each for each in arguments]
-    done = _strop(*there)
-    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
-    assert message in done.stderr
+    done = strop(*there)
+    assert (done.code, "Traceback" in done.err) == (2, False)
+    assert message in done.err
 
 
-def test_another_set_of_pairs(tmp_path: Path) -> None:
+def test_another_set_of_pairs(tmp_path: Path, strop: Strop) -> None:
     marks = tmp_path / "marks.sqlite"
     pairs = _pairs(tmp_path)
     with _served(pairs, "--out", marks):
         pass
     (tmp_path / "other").mkdir()
-    done = _strop(_pairs(tmp_path / "other", 3), "--out", marks, "--port", "0")
-    assert done.returncode == 2
-    assert "another set of pairs" in done.stderr
-    assert f"it belongs to {pairs}" in done.stderr
+    done = strop(_pairs(tmp_path / "other", 3), "--out", marks, "--port", "0")
+    assert done.code == 2
+    assert "another set of pairs" in done.err
+    assert f"it belongs to {pairs}" in done.err
 
 
-def test_a_port_in_use(tmp_path: Path) -> None:
+def test_a_port_in_use(tmp_path: Path, strop: Strop) -> None:
     pairs = _pairs(tmp_path)
     with _served(pairs) as (addresses, _):
         port = addresses["expert"].partition("#")[0].rstrip("/").rpartition(":")[2]
-        done = _strop(pairs, "--port", port)
-    assert done.returncode == 2
-    assert "--port 0" in done.stderr
+        done = strop(pairs, "--port", port)
+    assert done.code == 2
+    assert "--port 0" in done.err
 
 
-def test_help_names_the_shorthand() -> None:
-    assert "strop annotate PAIRS" in _strop("--help").stdout
-    assert "--annotators" in _strop("serve", "--help").stdout
+def test_addresses_for_machines(tmp_path: Path) -> None:
+    command = [*STROP, str(_pairs(tmp_path)), "--json", "--port", "0", "--annotators", "anna, ben"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if line == "}\n":
+                break
+        document = json.loads("".join(lines))
+        assert _ask(document["addresses"]["ben"], "open")["total"] == document["pairs"] == 4
+        process.terminate()
+        assert process.wait(timeout=20) == 0
+
+
+def test_help_names_the_shorthand(strop: Strop) -> None:
+    assert "strop annotate PAIRS" in strop("--help").out
+    assert "--annotators" in strop("serve", "--help").out

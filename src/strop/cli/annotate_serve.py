@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from strop.cli.options import Fields, parse_fields
+from strop.cli.output import AsJson, print_json
+
+if TYPE_CHECKING:
+    from strop.judging.pairs import PairFile
+    from strop.web.annotations import AnnotationFile
+
+EXPOSED = "WARNING: other machines can reach this page, unencrypted; whoever has an address can mark in its name"
 
 
 def serve_command(
@@ -37,6 +44,7 @@ def serve_command(
     allow_host: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Also answer to this name, for a proxy; repeatable.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Open a page on which experts say which response of a pair is better, the label hidden; stop it with Ctrl-C.
 
@@ -50,7 +58,7 @@ def serve_command(
     from strop.judging.rubric import load_rubric
     from strop.web.annotations import annotations_for
     from strop.web.guard import is_loopback
-    from strop.web.serving import add_annotators, bind, default_path, progress_lines
+    from strop.web.serving import add_annotators, bind, default_path
 
     renames = parse_fields(fields)
     found = read_pair_file(pairs, renames)
@@ -59,15 +67,31 @@ def serve_command(
     with annotations_for(found.pairs, pairs, path, fields=renames, question=question, ties=ties, rubric=loaded) as file:
         add_annotators(file, annotators)
         bound = bind(found.pairs, file, host=host, port=port, elsewhere=allow_host or ())
-        for reason, count in found.left_out.items():
-            typer.echo(f"left out: {count:,} rows ({reason})")
-        typer.echo(f"{len(found.pairs):,} pairs; marks are kept in {path}")
-        for name, token in file.tokens().items():
-            typer.echo(f"{name}: {bound.base}#{token}")
         if not is_loopback(host):
-            typer.echo(
-                "WARNING: this page can be reached from other machines, unencrypted; an address is a password", err=True
-            )
-        typer.echo("Ctrl-C stops the page; the same command goes on")
+            typer.echo(EXPOSED, err=True)
+        _say(found, file, bound.base, as_json=as_json)
         bound.run()
-        progress_lines(file, typer.echo)
+        if not as_json:
+            _say_progress(file)
+
+
+def _say(found: PairFile, file: AnnotationFile, base: str, *, as_json: bool) -> None:
+    addresses = {name: f"{base}#{token}" for name, token in file.tokens().items()}
+    if as_json:
+        counts = {"pairs": len(found.pairs), "left_out": found.left_out}
+        print_json({**counts, "annotations": str(file.path), "addresses": addresses})
+        return
+    for reason, count in found.left_out.items():
+        typer.echo(f"left out: {count:,} rows ({reason})")
+    typer.echo(f"{len(found.pairs):,} pairs; marks are kept in {file.path}")
+    for name, address in addresses.items():
+        typer.echo(f"{name}: {address}")
+    typer.echo("Ctrl-C stops the page; the same command goes on")
+
+
+def _say_progress(file: AnnotationFile) -> None:
+    from strop.web.serving import progress
+
+    total = len(file.groups())
+    for name, done in progress(file).items():
+        typer.echo(f"{name}: {done:,} of {total:,} pairs marked")

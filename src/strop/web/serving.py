@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -114,12 +114,10 @@ def default_path(pairs: Path) -> Path:
     return pairs.with_name(f"{pairs.name}.annotations.sqlite")
 
 
-def progress_lines(file: AnnotationFile, tell: Callable[[str], None]) -> None:
-    """Tell how far each annotator has come."""
-    total = len(file.groups())
-    for name in file.tokens():
-        done = sum(mark.verdict is not None for mark in fold(file.events(name)).values())
-        tell(f"{name}: {done:,} of {total:,} pairs marked")
+def progress(file: AnnotationFile) -> dict[str, int]:
+    """Return on how many pairs each annotator has a verdict."""
+    marks = {name: fold(file.events(name)).values() for name in file.tokens()}
+    return {name: sum(mark.verdict is not None for mark in found) for name, found in marks.items()}
 
 
 def add_annotators(file: AnnotationFile, names: str | None) -> None:
