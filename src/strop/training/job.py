@@ -55,6 +55,8 @@ class TrainingJob(_Record):
     """Seed of the row order, of adapter initialisation and of dropout."""
     reference: Path | None = None
     """DPO: folder of the reference model; null is the start."""
+    adapter: Path | None = None
+    """LoRA: folder of an adapter on `model` to go on training; null starts with a fresh one."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` is the GPU where there is one."""
 
@@ -65,6 +67,10 @@ class TrainingJob(_Record):
             raise ValueError(f"a job of kind {self.kind!r} has settings for {loss!r}")
         if self.reference is not None and self.kind != "dpo":
             raise ValueError(f"a job of kind {self.kind!r} has no reference")
+        if self.adapter is not None and self.settings.lora is None:
+            raise ValueError("a job that goes on training an adapter needs 'lora' settings")
+        if self.adapter is not None and self.kind == "dpo" and self.reference is None:
+            raise ValueError("a DPO that goes on training an adapter needs a 'reference'")
         return self
 
     def fingerprint(self) -> str:

@@ -44,6 +44,7 @@ def train_in(
     machine: Machine,
     seed: int,
     reference: Model | None = None,
+    adapter: Path | None = None,
 ) -> None:
     """Train `base` on a table of rows; the artifact is the folder `model` with `outcome.json`.
 
@@ -56,6 +57,7 @@ def train_in(
         machine: Where.
         seed: Of the row order and of adapters.
         reference: DPO: the reference model where it is not `base`.
+        adapter: LoRA: folder of an adapter on `base` to go on training.
     """
     job = TrainingJob(
         kind=kind,
@@ -66,6 +68,7 @@ def train_in(
         settings=settings,
         seed=seed,
         reference=None if reference is None else weights_of(reference),
+        adapter=adapter,
         device="cpu" if machine.device == "cpu" else "auto",
     )
     with stage.progress(f"{stage.name}: training") as advance:

@@ -28,7 +28,7 @@ def dpo_trainer(job: TrainingJob, *, model: Any, tokenizer: Any, rows: Tokenised
         args=dpo_arguments(job),
         train_dataset=Dataset.from_dict(dpo_columns(rows)),
         processing_class=tokenizer,
-        peft_config=lora_config(job.settings),
+        peft_config=None if job.adapter else lora_config(job.settings),
     )
 
 
@@ -45,5 +45,5 @@ def orpo_trainer(job: TrainingJob, *, model: Any, tokenizer: Any, rows: Tokenise
         args=orpo_arguments(job),
         train_dataset=Dataset.from_dict(orpo_columns(rows)),
         processing_class=tokenizer,
-        peft_config=lora_config(settings),
+        peft_config=None if job.adapter else lora_config(job.settings),
     )

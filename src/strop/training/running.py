@@ -27,6 +27,7 @@ from strop.training.weights import (
     load_tokenizer,
     merge,
     plain_model,
+    resume_adapter,
     start_revision,
 )
 
@@ -56,6 +57,8 @@ def _execute(job: TrainingJob, advance: Advance) -> TrainingOutcome:
     rows = tokenise(tokenizer, records, job.settings)
     model = load_start(job.model, job.settings)
     described = deepcopy((model.config, model.generation_config))
+    if job.adapter is not None:
+        model = resume_adapter(model, job.adapter, job.settings)
     trainer = TRAINERS[job.kind](job, model=model, tokenizer=tokenizer, rows=rows)
     step0, findings = before_training(job, rows, trainer=trainer, tokenizer=tokenizer, total=len(records))
     checkpoint = _train(job, trainer, advance)
@@ -124,7 +127,9 @@ def claim(job: TrainingJob) -> None:
     """
     job.work.mkdir(parents=True, exist_ok=True)
     owner = job.work / "owner"
-    starts = " ".join(start_revision(folder) for folder in (job.model, job.reference) if folder is not None)
+    starts = " ".join(
+        start_revision(folder) for folder in (job.model, job.reference, job.adapter) if folder is not None
+    )
     identity = f"{job.fingerprint()} {starts} {file_hash(job.rows)}"
     if owner.is_file() and owner.read_text() != identity and any(checkpoint_folder(job).glob("checkpoint-*")):
         raise UserError(

@@ -21,5 +21,5 @@ def sft_trainer(job: TrainingJob, *, model: Any, tokenizer: Any, rows: Tokenised
         args=sft_arguments(job),
         train_dataset=Dataset.from_dict(supervised_columns(rows)),
         processing_class=tokenizer,
-        peft_config=lora_config(job.settings),
+        peft_config=None if job.adapter else lora_config(job.settings),
     )

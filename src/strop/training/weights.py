@@ -133,6 +133,30 @@ def attach_adapter(model: Any, settings: TrainingSettings) -> Any:
     return get_peft_model(model, config)
 
 
+def resume_adapter(model: Any, adapter: Path, settings: TrainingSettings) -> Any:
+    """Return `model` with a trained adapter attached, to be trained further.
+
+    Raises:
+        UserError: The folder holds no adapter, or one of another rank or scale than `settings` ask for.
+    """
+    from peft import PeftConfig, PeftModel
+
+    if not (adapter / ADAPTER_CONFIG).is_file():
+        raise UserError(
+            "no adapter to go on with", value=str(adapter), fix=f"give the folder that holds {ADAPTER_CONFIG}"
+        )
+    wanted, found = lora_config(settings), PeftConfig.from_pretrained(adapter)
+    for name in ("r", "lora_alpha"):
+        if getattr(found, name, None) != getattr(wanted, name):
+            raise UserError(
+                f"the adapter to go on with has another {name!r}",
+                value=getattr(found, name, None),
+                why=f"the settings ask for {getattr(wanted, name)}",
+                fix="train on with the settings that the adapter was made with",
+            )
+    return PeftModel.from_pretrained(model, adapter, is_trainable=True)
+
+
 def merge(start: Path, adapter: Path, out: Path) -> None:
     """Write `start` with `adapter` merged into it to `out`.
 
