@@ -99,12 +99,17 @@ def _agreement_row(each: Agreement) -> dict[str, Any]:
 
 
 def _disagreement_row(each: Disagreement, names: Sequence[str]) -> dict[str, Any]:
-    notes = "; ".join(f"{name}: {note}" for name, note in each.notes.items())
+    notes = "; ".join(f"{name}: {_one_line(note)}" for name, note in each.notes.items())
     return {
         "pair": each.key,
         **{name: _said(each, name) for name in names},
         "notes": notes,
     }
+
+
+def _one_line(note: str) -> str:
+    """Return a note without line ends and without what a terminal would take for commands."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in note).split())
 
 
 def _said(each: Disagreement, name: str) -> str:
