@@ -1,0 +1,1 @@
+"""Preference learning from written principles (PsychoCounsel): ratings, pairs, reward models, DPO, online DPO."""
