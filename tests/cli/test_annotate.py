@@ -153,7 +153,7 @@ def test_wrong_commands_are_one_message(tmp_path: Path, strop: Strop, arguments:
 def test_another_set_of_pairs(tmp_path: Path, strop: Strop) -> None:
     marks = tmp_path / "marks.sqlite"
     pairs = _pairs(tmp_path)
-    with _served(pairs, "--out", marks):
+    with _served("--out", marks, pairs):
         pass
     (tmp_path / "other").mkdir()
     done = strop(_pairs(tmp_path / "other", 3), "--out", marks, "--port", "0")

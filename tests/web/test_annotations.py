@@ -41,6 +41,7 @@ def test_marks_and_tokens_are_there_after_reopening(tmp_path: Path) -> None:
         assert file.annotator_of("guess") is None
         assert fold(file.events("anna"))["1"].verdict == "first"
         assert file.groups()["0"] == "client 0"
+    assert (tmp_path / "marks.sqlite").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_write_on_an_old_version_changes_nothing(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_keys_note_undo_and_reopening(browser: Browser, page: ServedPage) -> Non
     _press(window, "0")
     expect(window.locator("#count")).to_have_text("3 of 6 marked")
     assert _verdicts(page)[2] == "cannot"
-    _press(window, "u")
+    _press(window, "U")
     expect(window.locator("#place")).to_have_text("pair 3 of 6")
     expect(window.locator("#count")).to_have_text("2 of 6 marked")
     _press(window, "n")

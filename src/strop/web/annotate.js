@@ -366,7 +366,7 @@ document.addEventListener("keydown", (event) => {
     return;
   }
   if (event.target instanceof HTMLButtonElement && event.key === "Enter") return;
-  const action = KEYS[event.key];
+  const action = KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
   // On the last page, "All done", a mark can still be taken back.
   if (!action || !(working() || (event.key === "u" && state !== null && state.position === null))) return;
   event.preventDefault();

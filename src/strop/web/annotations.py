@@ -143,6 +143,8 @@ class AnnotationFile:
             connection.executemany("INSERT INTO pairs VALUES (?, ?)", rows)
             connection.execute(f"PRAGMA application_id = {APPLICATION}")
             connection.execute(f"PRAGMA user_version = {SCHEMA}")
+        # It holds tokens and what experts wrote.
+        self.path.chmod(0o600)
         self.is_empty = False
 
     @property
