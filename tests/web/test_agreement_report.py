@@ -134,6 +134,31 @@ def test_nothing_marked_is_not_estimable_and_never_a_number() -> None:
     assert report.annotators[0].seconds is None
 
 
+def test_perfect_agreement_on_few_groups_is_no_certainty() -> None:
+    """Six groups that all agree: up to 1 - 0.025^(1/6) = 0.4593 of unseen groups may differ.
+
+    The share is 0.54 to 1; with half of the verdicts for either side, kappa and alpha go down to 1 - 0.4593 / 0.5.
+    """
+    rows: list[Row] = [("first", dict.fromkeys("abc", "first" if number % 4 < 2 else "second")) for number in range(12)]
+    report = _report(rows)
+    outcomes = [report.alpha_of_all, report.between[0].alpha, report.between[0].kappa]
+    for outcome in outcomes:
+        assert isinstance(outcome, Interval)
+        assert (outcome.estimate, outcome.high) == (1.0, 1.0)
+        assert outcome.low == pytest.approx(1 - 0.4593 / 0.5, abs=1e-4)
+    share = report.between[0].share
+    assert isinstance(share, Interval)
+    assert share.low == pytest.approx(0.5407, abs=1e-4)
+
+
+def test_a_kappa_of_somebody_who_always_says_the_same_is_not_bounded() -> None:
+    """It is 0 in every resample, whatever the other one says."""
+    rows: list[Row] = [(None, {"a": "first", "b": "first" if number % 3 else "second"}) for number in range(12)]
+    kappa = _report(rows).between[0].kappa
+    assert isinstance(kappa, Interval)
+    assert (kappa.estimate, kappa.low, kappa.high) == (0.0, -1.0, 1.0)
+
+
 def test_without_labels_annotators_are_still_compared() -> None:
     report = _report([(None, verdicts) for _, verdicts in HAND])
     assert not report.labels

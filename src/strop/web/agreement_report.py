@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from statistics import median
 
@@ -224,7 +224,8 @@ class _Drawing:
         found = agreement_intervals(
             columns[0], columns[1], self.groups, generator, measures=_MEASURES, resamples=self.resamples
         )
-        return Agreement(first, second, n, marked - n, share, found["kappa"], found["alpha"])
+        kappa, alpha = (_with_unseen(found[name], columns[:, both]) for name in ("kappa", "alpha"))
+        return Agreement(first, second, n, marked - n, share, kappa, alpha)
 
     def alpha_of_all(self, verdicts: Sequence[Sequence[Verdict | None]]) -> Outcome:
         table = np.stack([_coded(each) for each in verdicts], axis=1)
@@ -241,11 +242,28 @@ class _Drawing:
             bounds=CORRELATION,
             resamples=self.resamples,
         )
-        return Interval(interval.estimate, interval.low, interval.high, rated_twice, interval.level, interval.groups)
+        return _with_unseen(replace(interval, n=rated_twice), table)
 
 
 def _coded(verdicts: Sequence[Verdict | None]) -> Floats:
     return np.array([CODES.get(verdict, math.nan) if verdict else math.nan for verdict in verdicts])
+
+
+def _with_unseen(outcome: Outcome, verdicts: Floats) -> Outcome:
+    """Widen the interval of a kappa or an alpha that no resample moves: unseen groups might.
+
+    At 1 the share of groups that differ has the exact (Clopper-Pearson) limit that the interval of the share uses; both
+    measures are 1 - observed / expected disagreement, the latter here 1 - the sum of the squared shares of the verdicts.
+    Elsewhere, as at 0 where somebody always says the same, the data bound nothing.
+    """
+    if isinstance(outcome, NotEstimable) or outcome.low < outcome.high or not outcome.groups:
+        return outcome
+    if outcome.estimate < 1:
+        return replace(outcome, low=CORRELATION[0], high=CORRELATION[1])
+    _, counts = np.unique(verdicts[np.isfinite(verdicts)], return_counts=True)
+    expected = 1 - float(((counts / counts.sum()) ** 2).sum())
+    unseen = 1 - ((1 - outcome.level) / 2) ** (1 / outcome.groups)
+    return replace(outcome, low=max(CORRELATION[0], outcome.estimate - unseen / expected))
 
 
 def _alpha(table: Floats) -> float:
