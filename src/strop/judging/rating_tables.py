@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,7 +62,7 @@ def read_ratings(
         UserError: The file cannot be read, lacks a column, names a response twice or holds something else than a
             number where a rating belongs; file and row are named.
     """
-    rows = list(_rows(path))
+    rows = list(iter_table(path))
     if not rows:
         raise UserError("a table without rows", value=str(path))
     chosen = tuple(attributes) or _numeric_columns(rows, {by, *item})
@@ -92,23 +91,6 @@ def read_ratings(
         off_scale += sum(outside)
         ratings[key] = tuple(math.nan if out else value for value, out in zip(values, outside, strict=True))
     return RatingTable(name, chosen, ratings, off_scale)
-
-
-def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
-    if path.suffix.lower() != ".csv":
-        yield from iter_table(path)
-        return
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream, restkey="", restval=None, strict=True)
-            for number, row in enumerate(reader, 1):
-                if "" in row or None in row.values():
-                    raise UserError(f"{path}, row {number}: not as many fields as the header has")
-                yield row
-    except FileNotFoundError:
-        raise UserError("no such file", value=str(path)) from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: cannot be read", why=str(error)) from None
 
 
 def _numeric_columns(rows: Sequence[Mapping[str, Any]], keys: set[str]) -> tuple[str, ...]:

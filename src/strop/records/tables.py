@@ -1,11 +1,13 @@
-"""Tables of rows on disk: JSONL, JSON arrays and Parquet, each also read gzipped; written whole or not at all.
+"""Tables of rows on disk: JSONL, JSON arrays, Parquet and, for reading, CSV; written whole or not at all.
 
 The suffix decides the format: ``.jsonl`` (one object a line), ``.json`` (an array, indent 4 and ASCII escapes: the
-published form), ``.parquet``; ``.gz`` may follow the first two.
+published form), ``.csv`` (a header, then one row a record; every value is text), ``.parquet``; ``.gz`` may follow all
+but the last.
 """
 
 from __future__ import annotations
 
+import csv
 import gzip
 import io
 import json
@@ -19,18 +21,32 @@ from typing import Any
 from strop.errors import Stopped, UserError, nearest
 from strop.records.rows import Identifier, Row, identifier
 
-SUFFIXES = (".jsonl", ".json", ".parquet", ".jsonl.gz", ".json.gz")
+KINDS = (".jsonl", ".json", ".parquet", ".csv")
+WRITTEN = (".jsonl", ".json", ".parquet", ".jsonl.gz", ".json.gz")
+SUFFIXES = (*WRITTEN, ".csv", ".csv.gz")
 PARQUET_ROWS_PER_GROUP = 10_000
 
 
 def table_kind(path: Path) -> str:
-    """Return the format of a table: ``.jsonl``, ``.json`` or ``.parquet``.
+    """Return the format of a table that can be written: ``.jsonl``, ``.json`` or ``.parquet``.
 
     Raises:
-        UserError: Its name tells none.
+        UserError: Its name tells none, or CSV, which holds neither lists nor messages.
     """
-    name = path.name.removesuffix(".gz")
-    for kind in (".jsonl", ".json", ".parquet"):
+    kind = _kind(path)
+    if kind == ".csv":
+        raise UserError(
+            "CSV is read, not written",
+            value=str(path),
+            why="its cells hold neither lists nor messages",
+            alternatives=WRITTEN,
+        )
+    return kind
+
+
+def _kind(path: Path) -> str:
+    name = path.name.lower().removesuffix(".gz")
+    for kind in KINDS:
         if name.endswith(kind):
             return kind
     raise UserError("cannot tell the format of a table from its name", value=str(path), alternatives=SUFFIXES)
@@ -69,6 +85,37 @@ def _object(value: Any, where: str) -> dict[str, Any]:
     return value
 
 
+def _iter_csv(path: Path, stream: io.TextIOBase) -> Iterator[dict[str, Any]]:
+    """Yield the records of a CSV file, every value as text; an empty cell is empty text."""
+    reader = csv.reader(stream, strict=True)
+    header: list[str] | None = None
+    start, blank = 1, 0
+    for record in reader:
+        # A quoted value may hold line breaks: a record is named by the line on which it begins.
+        line, start = start, reader.line_num + 1
+        if not record:
+            blank = blank or line
+        elif blank:
+            raise UserError(f"{path}, line {blank}: an empty line inside the table", fix="remove the line")
+        elif header is None:
+            header = _header(record, f"{path}, line {line}")
+        elif len(record) != len(header):
+            raise UserError(
+                f"{path}, line {line}: {len(record)} fields, and the header has {len(header)}",
+                value=[cell[:40] for cell in record[:6]],
+                fix="quote values that hold commas, quotes or line breaks",
+            )
+        else:
+            yield dict(zip(header, record, strict=True))
+
+
+def _header(names: list[str], where: str) -> list[str]:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UserError(f"{where}: a field name occurs more than once in the header", value=twice)
+    return names
+
+
 def _iter_parquet(path: Path) -> Iterator[dict[str, Any]]:
     from pyarrow import parquet
 
@@ -83,22 +130,24 @@ def _open_text(path: Path) -> Iterator[io.TextIOBase]:
         beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         close = nearest(path.name, beside)
         raise UserError("no such file", value=str(path), fix=f"did you mean {path.parent / close}?" if close else None)
-    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as stream:
+    # CSV: programs for spreadsheets begin with a byte order mark, and line breaks inside a value stay as they are.
+    form = {"encoding": "utf-8-sig", "newline": ""} if _kind(path) == ".csv" else {"encoding": "utf-8"}
+    with gzip.open(path, "rt", **form) if path.suffix.lower() == ".gz" else path.open(**form) as stream:  # type: ignore[call-overload]
         yield stream
 
 
 def iter_table(path: Path, *, fields: Mapping[str, str] | None = None) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a table one by one; JSONL and Parquet are never held whole.
+    """Yield the rows of a table one by one; JSONL, CSV and Parquet are never held whole.
 
     Args:
         path: A table; its suffix decides the format.
         fields: Renames, wanted name to the file's name, as ``--fields prompt=question`` gives them.
 
     Raises:
-        UserError: The file is missing, its suffix unknown, a line broken (file and line are named) or a
+        UserError: The file is missing, its suffix unknown, a line broken or ragged (file and line are named) or a
             mapped field absent.
     """
-    kind = table_kind(path)
+    kind = _kind(path)
     if kind == ".parquet":
         if not path.is_file():
             raise UserError("no such file", value=str(path))
@@ -109,13 +158,15 @@ def iter_table(path: Path, *, fields: Mapping[str, str] | None = None) -> Iterat
         with _open_text(path) as stream:
             if kind == ".jsonl":
                 rows = _iter_lines(path, stream)
+            elif kind == ".csv":
+                rows = _iter_csv(path, stream)
             else:
                 array = _parse(stream.read(), str(path))
                 if not isinstance(array, list):
                     raise UserError(f"{path}: a .json table must be an array of objects", value=type(array).__name__)
                 rows = (_object(value, f"{path}, row {number}") for number, value in enumerate(array, 1))
             yield from (_rename(row, fields, path) for row in rows)
-    except (gzip.BadGzipFile, EOFError, UnicodeDecodeError) as error:
+    except (gzip.BadGzipFile, EOFError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: cannot be read", why=str(error)) from None
 
 
@@ -179,7 +230,7 @@ def table_writer(path: Path) -> Iterator[Callable[[Mapping[str, Any]], None]]:
             return
         # mtime 0: the same rows give the same bytes.
         raw = part.open("wb")
-        stream = gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) if path.suffix == ".gz" else raw
+        stream = gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) if path.suffix.lower() == ".gz" else raw
         with raw, stream, io.TextIOWrapper(stream, encoding="utf-8", newline="\n") as text:
             yield from _add_lines(text) if kind == ".jsonl" else _add_elements(text)
 

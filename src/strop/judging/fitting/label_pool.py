@@ -10,15 +10,13 @@ while a row that it is linked with is reported on. Texts are compared without ca
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any
 
 from strop.errors import UserError
 from strop.judging.fitting.features import Response
@@ -100,7 +98,7 @@ def read_labels(
     """Read a file of human labels, pairs or rated responses; its first row tells which.
 
     Args:
-        path: JSONL, JSON or Parquet (also ``.gz``), or CSV.
+        path: A table.
         fields: Renames, wanted name to the file's name; those of fields that this file lacks are passed over, so that
             one mapping serves files of different shapes.
         across: Match rated responses of different contexts too, where none of the same is left; see `match`.
@@ -109,7 +107,7 @@ def read_labels(
     Raises:
         UserError: The file cannot be read, has no rows, or its rows are neither of the two formats.
     """
-    first = next(iter(_rows(path, {})), None)
+    first = next(iter_table(path), None)
     if first is None:
         raise UserError("a file of labels without rows", value=str(path))
     renames = {wanted: given for wanted, given in (fields or {}).items() if given in first}
@@ -129,25 +127,11 @@ def read_labels(
     )
 
 
-def _rows(path: Path, fields: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    if path.suffix != ".csv":
-        yield from iter_table(path, fields=fields)
-        return
-    if not path.is_file():
-        raise UserError("no such file", value=str(path))
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            for row in csv.DictReader(stream, strict=True):
-                yield row | {wanted: row[given] for wanted, given in fields.items()}
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: cannot be read", why=str(error)) from None
-
-
 def _rated_file(path: Path, fields: Mapping[str, str], *, across: bool, random: Random) -> LabelFile:
     rated: list[Rated] = []
     left_out: Counter[str] = Counter()
     count = 0
-    for count, row in enumerate(_rows(path, fields), 1):
+    for count, row in enumerate(iter_table(path, fields=fields), 1):
         context = _text(row, "context" if "context" in row else "prompt", path, count)
         response, score = _text(row, "response", path, count), _score(row, path, count)
         if not response.strip() or score is None:
