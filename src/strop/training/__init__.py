@@ -1,8 +1,8 @@
-"""Training on TRL, PEFT and accelerate: supervised fine-tuning, DPO and ORPO, with checks before and after."""
+"""Training on TRL, PEFT and accelerate: fine-tuning, DPO, ORPO and reward models, with checks before and after."""
 
 from strop.training.job import Finding, Kind, TrainingJob, TrainingOutcome
 from strop.training.launching import train
-from strop.training.settings import Launcher, LoraSettings, PreferenceSettings, TrainingSettings
+from strop.training.settings import Launcher, LoraSettings, PreferenceSettings, RewardSettings, TrainingSettings
 
 __all__ = [
     "Finding",
@@ -10,6 +10,7 @@ __all__ = [
     "Launcher",
     "LoraSettings",
     "PreferenceSettings",
+    "RewardSettings",
     "TrainingJob",
     "TrainingOutcome",
     "TrainingSettings",

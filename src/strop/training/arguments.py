@@ -8,7 +8,7 @@ from typing import Any
 
 from strop.errors import UserError
 from strop.training.job import TrainingJob
-from strop.training.settings import PreferenceSettings, TrainingSettings
+from strop.training.settings import PreferenceSettings, RewardSettings, TrainingSettings
 
 COMPLETE = "complete"
 """File that marks a checkpoint as wholly written; a kill in the middle leaves a folder without it."""
@@ -139,6 +139,21 @@ def orpo_arguments(job: TrainingJob) -> Any:
         **common_arguments(job),
         beta=settings.beta,
         max_length=settings.max_length,
+        disable_dropout=True,
+    )
+
+
+def reward_arguments(job: TrainingJob) -> Any:
+    """Return TRL's RewardConfig for pairs that are tokenised already."""
+    from trl import RewardConfig
+
+    settings = job.settings
+    if not isinstance(settings, RewardSettings):
+        raise UserError("a reward model needs reward settings", value=type(settings).__name__)
+    return RewardConfig(
+        **common_arguments(job),
+        max_length=None,
+        center_rewards_coefficient=settings.center_rewards or None,
         disable_dropout=True,
     )
 

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Discriminator, Tag, model_validator
 
 from strop.records.tables import atomic_path
-from strop.training.settings import PreferenceSettings, TrainingSettings
+from strop.training.settings import PreferenceSettings, RewardSettings, TrainingSettings
 
-Kind = Literal["sft", "dpo", "orpo"]
+Kind = Literal["sft", "dpo", "orpo", "reward"]
 
 
 class _Record(BaseModel):
@@ -29,6 +29,8 @@ class _Record(BaseModel):
 
 
 def _settings_kind(value: Any) -> str:
+    if isinstance(value, RewardSettings) or (isinstance(value, dict) and "heads" in value):
+        return "reward"
     preference = isinstance(value, PreferenceSettings) or (isinstance(value, dict) and "loss" in value)
     return "preference" if preference else "sft"
 
@@ -37,7 +39,7 @@ class TrainingJob(_Record):
     """One training, complete: the same job gives the same weights, in whatever process it runs."""
 
     kind: Kind
-    """Supervised fine-tuning on `SupervisedExample` rows, or DPO or ORPO on `PreferencePair` rows."""
+    """Supervised fine-tuning on `SupervisedExample` rows; DPO, ORPO or a reward model on `PreferencePair` rows."""
     model: Path
     """Folder of the model to start from."""
     rows: Path
@@ -47,24 +49,32 @@ class TrainingJob(_Record):
     work: Path
     """Folder that survives a kill: checkpoints, reference log-probabilities, log. It may be removed afterwards."""
     settings: Annotated[
-        Annotated[PreferenceSettings, Tag("preference")] | Annotated[TrainingSettings, Tag("sft")],
+        Annotated[PreferenceSettings, Tag("preference")]
+        | Annotated[RewardSettings, Tag("reward")]
+        | Annotated[TrainingSettings, Tag("sft")],
         Discriminator(_settings_kind),
     ]
-    """How to train; `PreferenceSettings` for DPO and ORPO."""
+    """How to train; `PreferenceSettings` for DPO and ORPO, `RewardSettings` for a reward model."""
     seed: int
     """Seed of the row order, of adapter initialisation and of dropout."""
     reference: Path | None = None
     """DPO: folder of the reference model; null is the start."""
     adapter: Path | None = None
     """LoRA: folder of an adapter on `model` to go on training; null starts with a fresh one."""
+    development: Path | None = None
+    """Reward model: table of pairs on which the best state of the training is chosen; null keeps the last."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` is the GPU where there is one."""
 
     @model_validator(mode="after")
     def _kind_and_settings_agree(self) -> Self:
-        loss = self.settings.loss if isinstance(self.settings, PreferenceSettings) else "sft"
+        loss = _settings_kind(self.settings)
+        if isinstance(self.settings, PreferenceSettings):
+            loss = self.settings.loss
         if loss != self.kind:
             raise ValueError(f"a job of kind {self.kind!r} has settings for {loss!r}")
+        if self.development is not None and self.kind != "reward":
+            raise ValueError(f"a job of kind {self.kind!r} chooses no state by development pairs")
         if self.reference is not None and self.kind != "dpo":
             raise ValueError(f"a job of kind {self.kind!r} has no reference")
         if self.adapter is not None and self.settings.lora is None:

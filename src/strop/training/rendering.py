@@ -60,10 +60,15 @@ def tokenise(
     Raises:
         UserError: No row is left, one is too long under ``too_long: stop``, or more than the ceiling's share are.
     """
+    return within_length(list(_tokenised(tokenizer, rows, settings.chat)), settings)
+
+
+def within_length(rows: Sequence[TokenisedRow], settings: TrainingSettings) -> TokenisedRows:
+    """Apply the rule for rows that are too long; see `tokenise`."""
     kept: list[TokenisedRow] = []
     dropped: list[Identifier] = []
     truncated: list[Identifier] = []
-    for row in _tokenised(tokenizer, rows, settings.chat):
+    for row in rows:
         if row.length <= settings.max_length:
             kept.append(row)
         elif settings.too_long == "drop" or len(row.prompt_ids) >= settings.max_length:

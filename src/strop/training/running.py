@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,23 @@ from strop.models.weights import file_hash
 from strop.records.rows import PreferencePair, SupervisedExample
 from strop.records.tables import read_table
 from strop.training.arguments import COMPLETE, checkpoint_folder
-from strop.training.checks import after_training, before_training
-from strop.training.job import Kind, TrainingJob, TrainingOutcome
+from strop.training.checks import after_training, before_training, refuse
+from strop.training.curve import Curve
+from strop.training.job import Finding, Kind, TrainingJob, TrainingOutcome
 from strop.training.preference import dpo_trainer, orpo_trainer
-from strop.training.rendering import tokenise
+from strop.training.rendering import TokenisedRows, tokenise
+from strop.training.reward import (
+    load_reward_start,
+    load_reward_tokenizer,
+    principles_of,
+    reward_findings,
+    reward_start,
+    reward_trainer,
+    reward_verdict,
+    save_reward,
+    select_on_development,
+    tokenise_pairs,
+)
 from strop.training.sft import sft_trainer
 from strop.training.weights import (
     ADAPTER_FOLDER,
@@ -47,12 +61,54 @@ def execute(job: TrainingJob, *, advance: Advance) -> TrainingOutcome:
         return _execute(job, advance)
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A training that is ready to start.
+
+    Attributes:
+        trainer: TRL's trainer.
+        rows: What it trains on.
+        step0: The loss of the starting model; None where it cannot be probed.
+        findings: The checks before training.
+        finish: Writes what was trained.
+        verdict: Says what the finished curve tells.
+    """
+
+    trainer: Any
+    rows: TokenisedRows
+    step0: float | None
+    findings: Sequence[Finding]
+    finish: Callable[[], None]
+    verdict: Callable[[Curve], Sequence[Finding]]
+
+
 def _execute(job: TrainingJob, advance: Advance) -> TrainingOutcome:
     started = time.monotonic()
     for start in filter(None, (job.model, job.reference)):
         plain_model(start)
     records = read_rows(job.rows, job.kind)
     claim(job)
+    ready = _reward_model(job, records) if job.kind == "reward" else _language_model(job, records)
+    checkpoint = _train(job, ready.trainer, advance)
+    ready.finish()
+    curve = _curve(ready.trainer)
+    return TrainingOutcome(
+        losses=tuple(entry["loss"] for entry in curve),
+        curve=curve,
+        steps=ready.trainer.state.global_step,
+        rows=len(ready.rows.rows),
+        dropped=len(ready.rows.dropped),
+        truncated=len(ready.rows.truncated),
+        supervised_tokens=ready.rows.supervised_tokens,
+        tokens=ready.rows.tokens,
+        step0_loss=curve[0]["loss"] if ready.step0 is None else ready.step0,
+        wall_s=time.monotonic() - started,
+        resumed_at=int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0,
+        findings=(*ready.findings, *ready.verdict(curve)),
+    )
+
+
+def _language_model(job: TrainingJob, records: Sequence[SupervisedExample | PreferencePair]) -> Prepared:
     tokenizer = load_tokenizer(job.model)
     rows = tokenise(tokenizer, records, job.settings)
     model = load_start(job.model, job.settings)
@@ -61,22 +117,36 @@ def _execute(job: TrainingJob, advance: Advance) -> TrainingOutcome:
         model = resume_adapter(model, job.adapter, job.settings)
     trainer = TRAINERS[job.kind](job, model=model, tokenizer=tokenizer, rows=rows)
     step0, findings = before_training(job, rows, trainer=trainer, tokenizer=tokenizer, total=len(records))
-    checkpoint = _train(job, trainer, advance)
-    save(job, trainer, *described)
-    curve = _curve(trainer)
-    return TrainingOutcome(
-        losses=tuple(entry["loss"] for entry in curve),
-        curve=curve,
-        steps=trainer.state.global_step,
-        rows=len(rows.rows),
-        dropped=len(rows.dropped),
-        truncated=len(rows.truncated),
-        supervised_tokens=rows.supervised_tokens,
-        tokens=rows.tokens,
-        step0_loss=curve[0]["loss"] if step0 is None else step0,
-        wall_s=time.monotonic() - started,
-        resumed_at=int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0,
-        findings=(*findings, *after_training(job, rows, curve)),
+    return Prepared(
+        trainer,
+        rows,
+        step0,
+        findings,
+        finish=lambda: save(job, trainer, *described),
+        verdict=lambda curve: after_training(job, rows, curve),
+    )
+
+
+def _reward_model(job: TrainingJob, records: Sequence[SupervisedExample | PreferencePair]) -> Prepared:
+    pairs = [record for record in records if isinstance(record, PreferencePair)]
+    tokenizer = load_reward_tokenizer(job.model)
+    pad = tokenizer.pad_token_id
+    rows, principles = tokenise_pairs(tokenizer, pairs, job), principles_of(job)
+    model = load_reward_start(job, outputs=max(len(principles), 1), pad=pad)
+    trainer = reward_trainer(job, model=model, tokenizer=tokenizer, rows=rows, principles=principles)
+    findings = reward_findings(tokenizer, rows, total=len(pairs))
+    step0, start = reward_start(trainer, rows, pad=pad)
+    refuse([*findings, start])
+    selection = select_on_development(job, trainer, tokenizer)
+    return Prepared(
+        trainer,
+        rows,
+        step0,
+        [*findings, start],
+        finish=lambda: save_reward(job, trainer, tokenizer, principles, selection),
+        verdict=lambda curve: reward_verdict(
+            job, trainer, rows, curve, pad=tokenizer.pad_token_id, selection=selection
+        ),
     )
 
 

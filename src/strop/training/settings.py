@@ -99,6 +99,24 @@ class PreferenceSettings(TrainingSettings):
         return self
 
 
+class RewardSettings(TrainingSettings):
+    """A reward model by Bradley and Terry: -log sigmoid(r(chosen) - r(rejected)), one end token's score a response."""
+
+    heads: Literal["single", "principles"] = "single"
+    """One output (the paper's), or one for each principle whose mean is the reward: then each principle also learns
+    from the pairs whose ratings differ on it, in the direction of the ratings."""
+    center_rewards: float = Field(0.0, ge=0)
+    """Weight of the squared sum of a pair's rewards (Eisenstein et al., 2023), which keeps them around zero."""
+    evaluate_steps: int = Field(0, ge=0)
+    """With development pairs: steps between looks at them; the best state is kept. 0 looks once an epoch."""
+
+    @model_validator(mode="after")
+    def _never_cut(self) -> Self:
+        if self.too_long == "truncate":
+            raise ValueError("'too_long: truncate' would cut the end token that a reward is read from: drop or stop")
+        return self
+
+
 class Launcher(Config):
     """Where a training runs: inside this process, or in processes that `accelerate launch` starts."""
 

@@ -23,21 +23,22 @@ from strop.training.arguments import COMPLETE
 from strop.training.reference import ReferenceCache
 
 
-class _Contained:
+class Contained:
     """Mixed into TRL's trainers: no telemetry, no model card, no printed logs."""
 
     def _send_telemetry(self) -> None:
         return
 
     def create_model_card(self, **_: Any) -> None:
+        """Write none."""
         return
 
 
-class SupervisedTrainer(_Contained, SFTTrainer):  # type: ignore[misc]
+class SupervisedTrainer(Contained, SFTTrainer):  # type: ignore[misc]
     """SFT: mean negative log-likelihood of the response tokens in the whole batch."""
 
 
-class _PairsCountAlike:
+class PairsCountAlike:
     """Mixed into preference trainers: each pair of an optimiser step has the same weight.
 
     TRL averages the means of the micro-batches, so that the pairs of a ragged last one would count for more.
@@ -46,16 +47,18 @@ class _PairsCountAlike:
     _weights: Iterator[float]
 
     def get_batch_samples(self, *arguments: Any) -> tuple[list[Any], Any]:
+        """Return the micro-batches of a step, and note how many pairs each holds."""
         batches, items = super().get_batch_samples(*arguments)  # type: ignore[misc]
         pairs = [next(iter(batch.values())).shape[0] for batch in batches]
         self._weights = iter([count * len(pairs) / sum(pairs) for count in pairs])
         return batches, items
 
     def compute_loss(self, *arguments: Any, **named: Any) -> Any:
+        """Return a micro-batch's loss with the weight of its pairs."""
         return super().compute_loss(*arguments, **named) * next(self._weights)  # type: ignore[misc]
 
 
-class DirectPreferenceTrainer(_PairsCountAlike, _Contained, DPOTrainer):  # type: ignore[misc]
+class DirectPreferenceTrainer(PairsCountAlike, Contained, DPOTrainer):  # type: ignore[misc]
     """DPO on tokenised pairs, with reference log-probabilities from our cache.
 
     TRL keeps the cache of an in-memory data set in a temporary folder of one process, where no other process and no
@@ -76,7 +79,7 @@ class DirectPreferenceTrainer(_PairsCountAlike, _Contained, DPOTrainer):  # type
         return ready
 
 
-class OddsRatioTrainer(_PairsCountAlike, _Contained, ORPOTrainer):  # type: ignore[misc]
+class OddsRatioTrainer(PairsCountAlike, Contained, ORPOTrainer):  # type: ignore[misc]
     """ORPO on tokenised pairs.
 
     The paper's loss (eq. 6) is the likelihood of the chosen response plus the odds-ratio term, averaged over pairs.

@@ -34,8 +34,8 @@ class RewardFacts(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     form: Literal["chat", "plain", "pair"]
-    """`chat`: the chat template with the response as its last turn; `plain`: prompt, a space, response; both end with one
-    end token, from which the score is read. `pair`: an encoder's two segments."""
+    """`chat`: the chat template with the response as its last turn; `plain`: prompt, a space, response; both end with
+    one end token, from which the score is read. `pair`: an encoder's two segments."""
     max_length: int = Field(ge=2)
     """Longest text in tokens; a longer one is refused."""
     heads: tuple[str, ...] = ()

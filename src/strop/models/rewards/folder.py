@@ -26,7 +26,8 @@ class FolderReward:
         facts: What the folder says about itself.
         tokenizer: The folder's, with a padding token that is no end token.
         batch_tokens: Most padded tokens of a batch.
-        padding_side: ``right`` or ``left``; neither changes a score.
+        padding_side: ``right`` or ``left``, neither of which changes a score; an encoder, which reads its first place,
+            is always padded on the right.
     """
 
     def __init__(
@@ -48,7 +49,8 @@ class FolderReward:
 
         check_folder(folder)
         self.folder, self.facts = folder, RewardFacts.read(folder)
-        self.batch_tokens, self.padding_side = batch_tokens, padding_side
+        self.batch_tokens = batch_tokens
+        self.padding_side = "right" if self.facts.form == "pair" else padding_side
         self._device = resolve_device(device)
         self._dtype = resolve_dtype(dtype, device=self._device)
         with quiet_transformers():

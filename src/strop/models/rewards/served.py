@@ -1,8 +1,8 @@
 """A reward model behind the ``/get_reward`` protocol, asked over HTTP.
 
-Servers of OpenRLHF take rendered texts under ``query``, and how to render is not theirs to tell. strop's own server takes
-conversations too (``messages``) and renders them as its model was trained; this client speaks only that, so that no
-score is read off a text that was rendered in another way.
+Servers of OpenRLHF take rendered texts under ``query``, and how to render is not theirs to tell. strop's own server
+takes conversations too (``messages``) and renders them as its model was trained; this client speaks only that, so that
+no score is read off a text that was rendered in another way.
 """
 
 from __future__ import annotations
