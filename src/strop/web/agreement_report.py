@@ -253,7 +253,7 @@ def _with_unseen(outcome: Outcome, verdicts: Floats) -> Outcome:
     """Widen the interval of a kappa or an alpha that no resample moves: unseen groups might.
 
     At 1 the share of groups that differ has the exact (Clopper-Pearson) limit that the interval of the share uses; both
-    measures are 1 - observed / expected disagreement, the latter here 1 - the sum of the squared shares of the verdicts.
+    measures are 1 - observed / expected disagreement, the latter here 1 - the sum of the verdicts' squared shares.
     Elsewhere, as at 0 where somebody always says the same, the data bound nothing.
     """
     if isinstance(outcome, NotEstimable) or outcome.low < outcome.high or not outcome.groups:
