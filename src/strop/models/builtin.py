@@ -39,13 +39,15 @@ def cache_folder() -> Path:
 
 
 def builtin_source(name: str) -> Path:
-    """Return the shipped folder of a story base, or the GGUF file of SmolLM2.
+    """Return the folder of a story base or an encoder, or the GGUF file of SmolLM2.
 
     Raises:
         UserError: It is not there; the message holds the command that brings it.
     """
     if name == SMOLLM2:
         return _smollm2_gguf()
+    if name in ENCODERS:
+        return builtin_encoder(name)
     folder = DATA / name
     if not folder.is_dir():
         raise UserError(

@@ -186,6 +186,20 @@ def parse_model(value: str | Mapping[str, Any]) -> ModelSpec:
     return ModelSpec(plain.model, plain.kind, plain.target, plain.base_url, **_defaults(plain) | _checked(options))
 
 
+def parse_base(value: str | Mapping[str, Any]) -> ModelSpec:
+    """Read a model that a training starts from: as `parse_model`, and an encoder where the training makes no writer.
+
+    Raises:
+        UserError: As `parse_model`.
+    """
+    scheme, _, rest = value.partition(":") if isinstance(value, str) else ("", "", "")
+    return (
+        ModelSpec(f"builtin:{rest}", "builtin", rest)
+        if scheme == "builtin" and rest in ENCODERS
+        else parse_model(value)
+    )
+
+
 def _defaults(spec: ModelSpec) -> dict[str, Any]:
     return {key: getattr(spec, key) for key in OPTIONS}
 
@@ -303,6 +317,10 @@ def _validate(value: Any) -> ModelSpec:
     return parse_model(value)
 
 
+def _validate_base(value: Any) -> ModelSpec:
+    return parse_base(value)
+
+
 def _serialize(spec: ModelSpec) -> str | dict[str, Any]:
     return spec.to_config()
 
@@ -314,3 +332,11 @@ ModelField = Annotated[
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "object", "required": ["model"]}]}),
 ]
 """A pydantic field: a string or a mapping in a configuration, a `ModelSpec` in the program."""
+
+BaseField = Annotated[
+    ModelSpec,
+    PlainValidator(_validate_base),
+    PlainSerializer(_serialize),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "object", "required": ["model"]}]}),
+]
+"""As `ModelField`, for what a reward model starts from: an encoder too."""
