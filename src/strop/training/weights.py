@@ -170,3 +170,14 @@ def merge(start: Path, adapter: Path, out: Path) -> None:
     base = load_start(start, TrainingSettings(learning_rate=1.0, max_steps=1))
     merged = PeftModel.from_pretrained(base, adapter).merge_and_unload()
     merged.to(stored).save_pretrained(out)
+
+
+def merged_folder(start: Path, adapter: Path, folder: Path) -> Path:
+    """Return `folder` with `start`, `adapter` merged into it and the tokenizer: made whole or not at all, and once."""
+    if not folder.is_dir():
+        part = folder.with_name(f"{folder.name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        merge(start, adapter, part)
+        copy_tokenizer(start, part)
+        part.rename(folder)
+    return folder

@@ -8,7 +8,7 @@ kept by the speech's id.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -17,10 +17,8 @@ from strop.records.rows import Identifier
 
 Item = TypeVar("Item")
 
-Skipped = Literal["equal texts", "equal rewards", "too few that pass the gate"]
+Skipped = Literal["fewer than two samples", "none may be chosen", "equal texts", "equal rewards"]
 """Why a speech gives no pair."""
-Passes = Callable[[str], bool]
-"""Whether a response may be preferred."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,35 +57,38 @@ def slice_of(speeches: Sequence[Item], *, iteration: int, size: int) -> list[Ite
 
 
 def best_and_worst(
-    identifier: Identifier, samples: Sequence[str], rewards: Sequence[float], *, passes: Passes = lambda _: True
+    identifier: Identifier, samples: Sequence[str], rewards: Sequence[float], *, allowed: Sequence[bool] | None = None
 ) -> RankedPair | Skipped:
     """Return the pair of one speech, or why there is none.
 
-    Of equal rewards the first sample is taken, so that the same samples give the same pair. A response that fails the
-    gate can be rejected and never chosen.
+    Of equal rewards the first sample is taken, so that the same samples give the same pair. A response that is not
+    allowed, because it fails the safety gate or was cut, can be rejected and never chosen.
 
     Args:
         identifier: The speech's, for the message.
         samples: Its responses.
         rewards: One for each.
-        passes: The safety gate.
+        allowed: Whether each may be chosen; None allows all.
 
     Raises:
         UserError: A reward is no number.
     """
-    if len(samples) != len(rewards):
-        raise ValueError(f"{len(samples)} samples and {len(rewards)} rewards")
+    allowed = [True] * len(samples) if allowed is None else allowed
+    if not len(samples) == len(rewards) == len(allowed):
+        raise ValueError(f"{len(samples)} samples, {len(rewards)} rewards, {len(allowed)} marks")
     for reward in rewards:
         if not math.isfinite(reward):
             why = "a reward model that overflows ranks nothing"
             raise UserError(f"a reward of speech {identifier!r} is not a number", value=reward, why=why)
-    worst = min(range(len(samples)), key=rewards.__getitem__)
-    allowed = [place for place in range(len(samples)) if passes(samples[place])]
-    if not allowed or len(samples) < 2:
-        return "too few that pass the gate"
-    best = max(allowed, key=lambda place: (rewards[place], -place))
+    if len(samples) < 2:
+        return "fewer than two samples"
+    places = range(len(samples))
+    worst = min(places, key=rewards.__getitem__)
+    if rewards[worst] == max(rewards):
+        return "equal texts" if len({text.strip() for text in samples}) == 1 else "equal rewards"
+    best = max((place for place in places if allowed[place]), key=rewards.__getitem__, default=worst)
+    if rewards[best] <= rewards[worst]:
+        return "none may be chosen"
     if samples[best].strip() == samples[worst].strip():
         return "equal texts"
-    if rewards[best] <= rewards[worst]:
-        return "equal rewards"
     return RankedPair(samples[best], samples[worst], rewards[best], rewards[worst])

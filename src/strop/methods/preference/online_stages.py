@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -13,30 +12,30 @@ from strop.errors import Stopped, UserError
 from strop.judging.contest.answering import addressed
 from strop.methods.preference.online import best_and_worst, slice_of
 from strop.methods.preference.online_config import OnlineSettings, WatchLimits
-from strop.methods.preference.watch import Measures, breaches, measure
+from strop.methods.preference.policies import Answering, adapter_of, is_whole, open_policy, policy_weights
+from strop.methods.preference.watch import Look, Measures, watched
 from strop.models.asking import ask_each
-from strop.models.placement import Placement, open_placed
+from strop.models.placement import Placement
 from strop.models.protocol import Sampling
 from strop.models.rewards import open_reward
-from strop.models.spec import ModelSpec
-from strop.records.rows import Prompt, prompt_from_json, prompt_to_json
-from strop.runs import Artifact, Stage
+from strop.records.rows import Prompt, prompt_to_json
+from strop.records.tables import align
+from strop.runs import Artifact, Stage, derive_seed
 from strop.runs.calls import FailedCall, StoredCall
 from strop.safety.gate import reply_gate
 from strop.training.machine import Machine, Model, train_in, weights_of
 from strop.training.settings import PreferenceSettings
+from strop.training.weights import merged_folder
 
-MEASURES = "measures.json"
-
-
-def open_policy(policy: Model, placement: Placement) -> Any:
-    """Open a policy to answer: a model of the configuration, or one that the run has trained."""
-    return open_placed(policy if isinstance(policy, ModelSpec) else policy.path("model"), placement)
+MEASURES, WATCH, CHOSEN = "measures.json", "watch.json", "chosen.json"
+CUT = "length"
+"""How an answer ends that the token limit cut."""
 
 
 def _answers(
     stage: Stage,
     policy: Model,
+    initial: Model,
     prompts: Sequence[Prompt],
     sampling: Sampling,
     *,
@@ -44,7 +43,7 @@ def _answers(
     placement: Placement,
 ) -> list[tuple[StoredCall, ...]]:
     """Return the answers to each prompt; a call that failed stops, for a missing sample would shift the ranking."""
-    model = open_policy(policy, placement)
+    model = open_policy(stage, policy, initial, placement)
     rows: list[tuple[StoredCall, ...]] = []
     try:
         with stage.progress(f"{stage.name}: {model.name}", len(prompts) * samples) as advance:
@@ -64,19 +63,37 @@ def sample_slice(
     policy: Model,
     speeches: Artifact,
     *,
+    initial: Model,
     iteration: int,
     settings: OnlineSettings,
     system: str,
     seed: int,
     placement: Placement,
 ) -> None:
-    """Let the policy answer a round's speeches several times: rows of `id`, `speech` and `responses`."""
+    """Let the policy answer a round's speeches several times: rows of `id`, `speech`, `responses` and `finishes`.
+
+    Args:
+        stage: Where to write and to ask: slice x samples calls, none of them twice.
+        policy: Who answers.
+        speeches: Holds `train.jsonl` with `id` and `speech`.
+        initial: The policy before the first round.
+        iteration: The round, from 0.
+        settings: Size of the slice, samples, temperature, length.
+        system: The policy's system message.
+        seed: Of the samples.
+        placement: Where the model answers.
+    """
     rows = slice_of(speeches.rows("train.jsonl"), iteration=iteration, size=settings.speeches)
     sampling = Sampling(settings.temperature, max_tokens=settings.max_tokens, seed=seed)
     prompts = [addressed(row["speech"], system) for row in rows]
-    answers = _answers(stage, policy, prompts, sampling, samples=settings.samples, placement=placement)
+    answers = _answers(stage, policy, initial, prompts, sampling, samples=settings.samples, placement=placement)
     stage.write_rows(
-        {"id": row["id"], "speech": row["speech"], "responses": [one.text for one in given]}
+        {
+            "id": row["id"],
+            "speech": row["speech"],
+            "responses": [one.text for one in given],
+            "finishes": [one.finish for one in given],
+        }
         for row, given in zip(rows, answers, strict=True)
     )
 
@@ -108,25 +125,27 @@ def rewards_of(
         opened.close()
 
 
-def pick_pairs(stage: Stage, samples: Artifact, scores: Artifact, *, gate: bool, system: str) -> None:
-    """Pair the best sample of each speech with its worst: `pairs.jsonl`, and `picked.json` with what was left out."""
-    rewards = {row["id"]: row["rewards"] for row in scores.rows()}
+def pick_pairs(stage: Stage, samples: Artifact, scores: Artifact, *, settings: OnlineSettings, system: str) -> None:
+    """Pair the best sample of each speech with its worst: `pairs.jsonl`, and `picked.json` with what was left out.
+
+    Raises:
+        UserError: No speech gives a pair.
+    """
     counts: Counter[str] = Counter()
+    barred: Counter[str] = Counter()
     pairs: list[dict[str, Any]] = []
-    for row in samples.rows():
-        speech = row["speech"]
-
-        def passes(text: str, speech: str = speech) -> bool:
-            return not gate or reply_gate(speech, text).passed
-
-        picked = best_and_worst(row["id"], row["responses"], rewards[row["id"]], passes=passes)
+    for row, scored in align(samples.rows(), scores.rows(), names=(samples.name, scores.name)):
+        faults = [_fault(row["speech"], *one, settings) for one in zip(row["responses"], row["finishes"], strict=True)]
+        barred.update(fault for fault in faults if fault)
+        allowed = [not fault for fault in faults]
+        picked = best_and_worst(row["id"], row["responses"], scored["rewards"], allowed=allowed)
         if isinstance(picked, str):
             counts[picked] += 1
             continue
         pairs.append(
             {
                 "id": row["id"],
-                "prompt": prompt_to_json(addressed(speech, system)),
+                "prompt": prompt_to_json(addressed(row["speech"], system)),
                 "chosen": picked.chosen,
                 "rejected": picked.rejected,
                 "chosen_reward": picked.chosen_reward,
@@ -137,12 +156,24 @@ def pick_pairs(stage: Stage, samples: Artifact, scores: Artifact, *, gate: bool,
         raise UserError(
             "no speech of this round gives a pair",
             value=dict(counts),
-            why="the reward model gives equal rewards, or every sample is the same or fails the safety gate",
-            fix="look at the samples and at the reward model's test figures; raise 'samples' or 'temperature'",
+            why="the reward model gives equal rewards, or every sample is the same, was cut or fails the safety gate",
+            fix="look at the samples and at the reward model's test figures; raise 'samples', 'max_tokens' or "
+            "'temperature'",
         )
     stage.write_rows(pairs, "pairs.jsonl")
-    told = {"pairs": len(pairs), "skipped": dict(sorted(counts.items()))}
-    (stage.folder / "picked.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    told = {"pairs": len(pairs), "skipped": dict(sorted(counts.items())), "barred": dict(sorted(barred.items()))}
+    _write_json(stage, "picked.json", told)
+
+
+def _fault(speech: Prompt, text: str, finish: str, settings: OnlineSettings) -> str:
+    """Return why a sample may not be chosen, or nothing."""
+    if finish == CUT and not settings.cut_may_win:
+        return "cut by the token limit"
+    return "fails the safety gate" if settings.gate and not reply_gate(speech, text).passed else ""
+
+
+def _write_json(stage: Stage, file: str, content: Mapping[str, Any]) -> None:
+    (stage.folder / file).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def improve(
@@ -155,10 +186,33 @@ def improve(
     machine: Machine,
     seed: int,
 ) -> None:
-    """Train the policy on a round's pairs by DPO; the reference is the initial policy in every round."""
-    reference = None if weights_of(policy) == weights_of(initial) else initial
-    rows = pairs.path("pairs.jsonl")
-    train_in(stage, policy, rows, kind="dpo", settings=settings, machine=machine, seed=seed, reference=reference)
+    """Train the policy on a round's pairs by DPO; the reference is the initial policy in every round.
+
+    With LoRA every round goes on training one adapter on the initial policy; with ``merge: false`` that adapter is all
+    that a round leaves.
+    """
+    adapter = adapter_of(policy) if settings.lora is not None else None
+    start = initial if adapter is not None else policy
+    apart = adapter is not None or weights_of(policy) != weights_of(initial)
+    train_in(
+        stage,
+        start,
+        pairs.path("pairs.jsonl"),
+        kind="dpo",
+        settings=settings,
+        machine=machine,
+        seed=seed,
+        reference=initial if apart else None,
+        adapter=adapter,
+    )
+
+
+def keep_policy(stage: Stage, policy: Artifact, *, initial: Model) -> None:
+    """Write the whole weights of a policy that is an adapter alone: the folder `model`, which anything can open."""
+    adapter = adapter_of(policy)
+    if adapter is None or is_whole(policy):
+        raise ValueError(f"{policy.name} holds whole weights already")
+    merged_folder(weights_of(initial), adapter, stage.folder / "model")
 
 
 def examine(
@@ -168,11 +222,9 @@ def examine(
     speeches: Artifact,
     *,
     split: str,
-    rewards: Mapping[str, Artifact],
-    system: str,
-    max_tokens: int,
+    rewards: Mapping[str, Artifact | str],
+    answering: Answering,
     limit: int | None,
-    seed: int,
     placement: Placement,
 ) -> None:
     """Answer speeches that nothing was trained on, and tell how the answers are rewarded and what they look like.
@@ -188,84 +240,91 @@ def examine(
         speeches: The artifact of speeches.
         split: Which of its tables: development or test.
         rewards: The reward models by name.
-        system: The policy's system message.
-        max_tokens: Longest answer.
+        answering: How the policies answer; the same for all that are compared.
         limit: The first so many speeches; None takes all.
-        seed: Of the samples.
         placement: Where models run.
     """
     rows = speeches.rows(f"{split}.jsonl")[:limit]
-    prompts = [addressed(row["speech"], system) for row in rows]
-    sampling = Sampling(1.0, max_tokens=max_tokens, seed=seed)
-    answers = [one for (one,) in _answers(stage, policy, prompts, sampling, samples=1, placement=placement)]
+    prompts = [addressed(row["speech"], answering.system) for row in rows]
+    asked = _answers(stage, policy, initial, prompts, answering.sampling, samples=1, placement=placement)
+    answers = [one for (one,) in asked]
     items = [(row["speech"], one.text) for row, one in zip(rows, answers, strict=True)]
     scored = {name: rewards_of(stage, items, reward, placement=placement) for name, reward in rewards.items()}
-    ratios = log_ratios(policy, initial, prompts, [one.text for one in answers], placement=placement)
-    stage.write_rows(
+    ratios = log_ratios(stage, policy, initial, prompts, answers, placement=placement)
+    examined = [
         {
             "id": row["id"],
             "prompt": row["speech"],
             "response": one.text,
             "finish": one.finish,
             "rewards": {name: values[place] for name, values in scored.items()},
-            "log_ratio": ratios[place][0],
-            "tokens": ratios[place][1],
+            "log_ratio": ratio,
+            "tokens": tokens,
         }
-        for place, (row, one) in enumerate(zip(rows, answers, strict=True))
-    )
-    kl = sum(ratio for ratio, _ in ratios) / max(sum(tokens for _, tokens in ratios), 1)
-    measures = measure([one.text for one in answers], cut=[one.finish == "length" for one in answers], kl=kl)
-    told = {**measures.to_row(), "rewards": {name: fmean(values) for name, values in scored.items()}}
-    (stage.folder / MEASURES).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        for place, (row, one, (ratio, tokens)) in enumerate(zip(rows, answers, ratios, strict=True))
+    ]
+    stage.write_rows(examined)
+    measures = Measures.of([Look.from_row(row) for row in examined])
+    means = {name: fmean(values) for name, values in scored.items()}
+    _write_json(stage, MEASURES, {**measures.to_row(), "rewards": means})
 
 
 def log_ratios(
-    policy: Model, initial: Model, prompts: Sequence[Prompt], answers: Sequence[str], *, placement: Placement
+    stage: Stage,
+    policy: Model,
+    initial: Model,
+    prompts: Sequence[Prompt],
+    answers: Sequence[StoredCall],
+    *,
+    placement: Placement,
 ) -> list[tuple[float, int]]:
     """Return log(policy / initial) of each answer, in nats, with its tokens; exactly zero for the initial policy.
 
-    Their sum over the sum of the tokens estimates the divergence KL(policy || initial) a token, if the answers are
-    samples of the policy at temperature 1.
+    Their sum over the sum of the tokens estimates the divergence KL(policy || initial) a token without bias, if the
+    answers are samples of the policy at temperature 1; a single answer's may be below zero. An answer's text is
+    tokenised again. The end of turn counts where the policy wrote it, and not behind an answer that was cut.
     """
     from strop.models.local import LocalModel
-    from strop.models.scoring import completion_log_probs
+    from strop.models.scoring import TokenScores, completion_log_probs
 
-    folders: dict[Path, list[Any]] = dict.fromkeys((weights_of(policy), weights_of(initial)), [])
-    for folder in folders:
+    folders = (policy_weights(stage, policy, initial), weights_of(initial))
+    scored: dict[Any, list[TokenScores]] = {}
+    for folder in dict.fromkeys(folders):
         model = LocalModel(folder, device=placement.device, dtype=placement.dtype)
         try:
-            folders[folder] = completion_log_probs(model, prompts, answers)
+            scored[folder] = completion_log_probs(model, prompts, [one.text for one in answers])
         finally:
             model.close()
-    ours, theirs = folders[weights_of(policy)], folders[weights_of(initial)]
-    return [(one.total - other.total, len(one.tokens)) for one, other in zip(ours, theirs, strict=True)]
+    found = []
+    for answer, ours, theirs in zip(answers, *(scored[folder] for folder in folders), strict=True):
+        written = len(ours.tokens) - (answer.finish == CUT)
+        found.append((sum(ours.log_probs[:written]) - sum(theirs.log_probs[:written]), written))
+    return found
 
 
-def read_measures(examined: Artifact) -> Measures:
-    """Return the measures that `examine` wrote."""
-    told = json.loads(examined.path(MEASURES).read_text(encoding="utf-8"))
-    return Measures(**{key: value for key, value in told.items() if key != "rewards"})
-
-
-def watch(stage: Stage, now: Artifact, start: Artifact, *, limits: WatchLimits, iteration: int) -> None:
-    """Compare a round's policy with the initial one: `watch.json`; a crossed limit stops the run.
+def watch(stage: Stage, now: Artifact, start: Artifact, *, limits: WatchLimits, iteration: int, seed: int) -> None:
+    """Compare a round's policy with the initial one: `watch.json`; a broken limit stops the run.
 
     Raises:
         Stopped: The policy has moved further than a limit allows. All rounds so far are kept.
     """
-    measured, first = read_measures(now), read_measures(start)
-    broken = breaches(measured, first, limits)
+    import numpy
+
+    looks = [[Look.from_row(row) for row in one.rows()] for one in (now, start)]
+    measures = [Measures.of(one).to_row() for one in looks]
+    found = watched(looks[0], looks[1], limits, numpy.random.default_rng(derive_seed(seed, "watch")))
+    told = {"measures": measures[0], "start": measures[1], "watched": [one.to_row() for one in found]}
+    broken = [one for one in found if one.broken]
     if broken:
-        stage.note(breaches=[breach.told for breach in broken], measures=measured.to_row(), start=first.to_row())
+        stage.note(**told)
         raise Stopped(
-            f"over-optimisation: after round {iteration} {broken[0].told}",
-            value="; ".join(breach.told for breach in broken),
+            f"over-optimisation after round {iteration}",
+            value="; ".join(one.told for one in broken),
             why="the policy pleases its reward model by other means than better answers",
-            fix="train less (a lower learning_rate, fewer iterations, a larger beta), use a better reward model, or set "
-            "policy.online.limits; to keep the rounds before, set policy.online.iterations to their number",
+            fix="train less (a lower learning_rate, a larger beta, fewer iterations), use a better reward model, or "
+            "set policy.online.limits; to keep the rounds before, set policy.online.iterations to their number",
         )
-    told = {"measures": measured.to_row(), "start": first.to_row(), "breaches": []}
-    (stage.folder / "watch.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    _write_json(stage, WATCH, told)
 
 
 def choose_checkpoint(stage: Stage, examined: Mapping[str, Artifact], *, reward: str) -> None:
@@ -276,11 +335,6 @@ def choose_checkpoint(stage: Stage, examined: Mapping[str, Artifact], *, reward:
         examined: What `examine` found of each policy, by the name of the stage that made it.
         reward: The name of the reward model that decides.
     """
-    means = {name: _mean_reward(one, reward) for name, one in examined.items()}
+    means = {name: fmean(row["rewards"][reward] for row in one.rows()) for name, one in examined.items()}
     best = max(means, key=lambda name: means[name])
-    told = {"chosen": best, "means": means, "reward": reward}
-    (stage.folder / "chosen.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-
-
-def _mean_reward(examined: Artifact, reward: str) -> float:
-    return fmean(row["rewards"][reward] for row in examined.rows())
+    _write_json(stage, CHOSEN, {"chosen": best, "means": means, "reward": reward})

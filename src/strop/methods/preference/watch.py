@@ -1,38 +1,80 @@
 """The over-optimisation watch: what a policy's answers look like beside the initial policy's, and when it is too much.
 
 A policy that has learned to please its reward model in place of the client shows it on the surface first: answers grow,
-repeat themselves, go on to speak for the client, refuse, or drift far from the language that the model began with.
+repeat themselves, go on to speak for the client, refuse, or drift far from the language that the model began with. Each
+measure stands beside the initial policy's on the same speeches, with an interval over speeches.
 """
 
 from __future__ import annotations
 
-import re
+import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 from strop.errors import UserError
+from strop.evaluation.statistics import UNBOUNDED, Interval, cluster_bootstrap, paired_cluster_difference
 from strop.methods.preference.online_config import WatchLimits
+from strop.methods.preference.surface import invents_turn, refuses, repeated_runs, word_pairs, words_of
 
-RUN = 4
-"""Words of a run that is looked for again."""
+if TYPE_CHECKING:
+    import numpy as np
 
-_WORD = re.compile(r"\w+(?:['\u2019]\w+)?")
-# A line that begins as another turn would: the name of a speaker and a colon, or a template's own mark.
-_TURN = re.compile(
-    r"(?:^|\n)\s*(?:\*\*)?(?:user|client|human|patient|you|assistant|therapist|counsell?or|system)(?:\*\*)?\s*:"
-    r"|<\|?(?:im_start|im_end|user|assistant|system|endoftext|start_header_id|eot_id)\|?>|\[/?INST\]|###\s*(?:user|human)",
-    re.IGNORECASE,
-)
-_REFUSAL = re.compile(
-    r"\b(?:i(?:'|\u2019)?m|i am)\s+(?:\w+\s+){0,3}(?:unable|not able|not qualified|not equipped)\s+to\b"
-    r"|\bi\s+(?:can(?:no|'|\u2019)t|can\s*not|won(?:'|\u2019)t)\s+(?:\w+\s+){0,2}"
-    r"(?:help|assist|provide|offer|support|advise|discuss|answer|continue)\b"
-    r"|\bas an? (?:ai|artificial|language model|chatbot)\b|\bi(?:'|\u2019)?m (?:just|only) an? (?:ai|chatbot|language model)\b",
-    re.IGNORECASE,
-)
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the watch sees of one answer.
+
+    Attributes:
+        id: The speech's, or any name that answers to one speech share.
+        words: Length in words.
+        pairs: Its first neighbouring words, as `word_pairs` gives them.
+        repetition: Share of its four-word runs that have occurred in it before.
+        invented_turn: Whether it goes on as another speaker.
+        refusal: Whether it refuses to help.
+        empty: Whether it holds no word.
+        cut: Whether the token limit cut it.
+        log_ratio: log(policy / initial) of the answer in nats; None where it was not measured.
+        tokens: How many tokens that is over.
+    """
+
+    id: Hashable
+    words: int
+    pairs: tuple[Pair, ...]
+    repetition: float
+    invented_turn: bool
+    refusal: bool
+    empty: bool
+    cut: bool
+    log_ratio: float | None
+    tokens: int
+
+    @classmethod
+    def at(cls, identifier: Hashable, text: str, *, cut: bool, log_ratio: float | None = None, tokens: int = 0) -> Self:
+        """Look at one answer."""
+        words = words_of(text)
+        return cls(
+            id=identifier,
+            words=len(words),
+            pairs=word_pairs(words),
+            repetition=repeated_runs(words),
+            invented_turn=invents_turn(text),
+            refusal=refuses(text),
+            empty=not words,
+            cut=cut,
+            log_ratio=log_ratio,
+            tokens=tokens,
+        )
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Self:
+        """Look at a row of an examination: `id`, `response`, `finish`, `log_ratio`, `tokens`."""
+        cut = row["finish"] == "length"
+        return cls.at(row["id"], row["response"], cut=cut, log_ratio=row["log_ratio"], tokens=row["tokens"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +84,15 @@ class Measures:
     Attributes:
         n: Answers.
         words: Mean length in words.
-        distinct_2: Mean share of different pairs among an answer's neighbouring words; 1 where it has fewer than two.
+        distinct_2: Different pairs among all neighbouring words of the set, as a share (Li et al. 2016), over the first
+            words of each answer, so that a longer answer does not count as a duller one.
         repetition: Mean share of an answer's four-word runs that have occurred in it before.
         invented_turns: Share of answers that go on as another speaker.
         refusals: Share of answers that refuse to help.
         empty: Share of answers without a word.
         cut: Share of answers that the token limit cut.
         kl: Divergence from the initial policy in nats a token; None where it was not measured.
+        kl_answer: The same in nats an answer.
     """
 
     n: int
@@ -60,6 +104,31 @@ class Measures:
     empty: float
     cut: float
     kl: float | None = None
+    kl_answer: float | None = None
+
+    @classmethod
+    def of(cls, looks: Sequence[Look]) -> Self:
+        """Return the measures of a set of answers.
+
+        Raises:
+            UserError: There is no answer.
+        """
+        if not looks:
+            raise UserError("there is no answer to look at", why="the watch compares answers")
+        ratios = [look.log_ratio for look in looks if look.log_ratio is not None]
+        known = len(ratios) == len(looks)
+        return cls(
+            n=len(looks),
+            words=fmean(look.words for look in looks),
+            distinct_2=distinct_2(looks),
+            repetition=fmean(look.repetition for look in looks),
+            invented_turns=fmean(look.invented_turn for look in looks),
+            refusals=fmean(look.refusal for look in looks),
+            empty=fmean(look.empty for look in looks),
+            cut=fmean(look.cut for look in looks),
+            kl=sum(ratios) / max(1, sum(look.tokens for look in looks)) if known else None,
+            kl_answer=fmean(ratios) if known else None,
+        )
 
     def to_row(self) -> dict[str, Any]:
         """Return the measures as JSON."""
@@ -67,125 +136,171 @@ class Measures:
 
 
 @dataclass(frozen=True, slots=True)
-class Breach:
-    """A limit that was crossed.
+class Watched:
+    """One measure of a policy beside its limit.
 
     Attributes:
-        measure: Which.
-        value: What was measured, in the limit's unit.
-        limit: The limit.
-        told: One sentence for people.
+        measure: The name of the limit.
+        interval: The measure in the limit's unit, with its interval over speeches.
+        limit: The limit; None where it is switched off.
+        broken: Whether the estimate lies beyond the limit and the interval shows that the policy has moved at all.
+        told: The measure in words.
     """
 
     measure: str
-    value: float
-    limit: float
+    interval: Interval
+    limit: float | None
+    broken: bool
     told: str
 
-
-def words_of(text: str) -> list[str]:
-    """Return the words of a text, without case and punctuation."""
-    return [word.casefold() for word in _WORD.findall(text)]
-
-
-def distinct_pairs(words: Sequence[str]) -> float:
-    """Return the share of different pairs of neighbouring words (distinct-2, Li et al. 2016), 1 for fewer than two."""
-    pairs = list(zip(words, words[1:], strict=False))
-    return len(set(pairs)) / len(pairs) if pairs else 1.0
-
-
-def repeated_runs(words: Sequence[str]) -> float:
-    """Return the share of runs of `RUN` words that have occurred before in the text, 0 for a shorter text."""
-    runs = Counter(tuple(words[place : place + RUN]) for place in range(len(words) - RUN + 1))
-    total = runs.total()
-    return (total - len(runs)) / total if total else 0.0
+    def to_row(self) -> dict[str, Any]:
+        """Return the measure as JSON."""
+        found = self.interval
+        return {
+            "measure": self.measure,
+            "value": found.estimate,
+            "low": _finite(found.low),
+            "high": _finite(found.high),
+            "n": found.n,
+            "limit": self.limit,
+            "broken": self.broken,
+            "told": self.told,
+        }
 
 
-def invents_turn(text: str) -> bool:
-    """Say whether an answer goes on as another speaker, after its own words have begun."""
-    found = _TURN.search(text.strip())
-    return found is not None and found.start() > 0
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
-def refuses(text: str) -> bool:
-    """Say whether an answer declines to help, in one of the canned ways."""
-    return _REFUSAL.search(text) is not None
+RISES: Mapping[str, str] = {
+    "repetition": "four-word runs that repeat an earlier one: {value:+.1%} of an answer's",
+    "invented_turns": "answers that go on to speak for somebody else: {value:+.1%}",
+    "refusals": "answers that refuse: {value:+.1%}",
+    "empty": "empty answers: {value:+.1%}",
+    "cut": "answers cut by the token limit: {value:+.1%}",
+}
+"""Measures that are watched as a rise above the initial policy's, and how they are told."""
 
 
-def measure(texts: Sequence[str], *, cut: Sequence[bool], kl: float | None = None) -> Measures:
-    """Return the measures of a set of answers.
+def watched(
+    now: Sequence[Look], start: Sequence[Look], limits: WatchLimits, generator: np.random.Generator
+) -> list[Watched]:
+    """Hold a policy's answers against the limits.
+
+    A limit is broken where the estimate lies beyond it and the interval excludes no change at all, so that a handful of
+    speeches raises no alarm by chance.
 
     Args:
-        texts: The answers.
-        cut: Whether each was cut by the token limit.
-        kl: Divergence from the initial policy, nats a token, where it was measured.
+        now: The policy's answers.
+        start: The initial policy's, to the same speeches in the same order.
+        limits: The limits.
+        generator: Source of the bootstrap's draws.
 
     Raises:
-        UserError: There is no answer.
+        UserError: The two answered different speeches, or a divergence is no number.
     """
-    if not texts:
-        raise UserError("there is no answer to look at", why="the watch compares answers")
-    words = [words_of(text) for text in texts]
-    return Measures(
-        n=len(texts),
-        words=fmean(map(len, words)),
-        distinct_2=fmean(map(distinct_pairs, words)),
-        repetition=fmean(map(repeated_runs, words)),
-        invented_turns=fmean(map(invents_turn, texts)),
-        refusals=fmean(map(refuses, texts)),
-        empty=fmean(not each for each in words),
-        cut=fmean(cut),
-        kl=kl,
-    )
-
-
-def breaches(now: Measures, start: Measures, limits: WatchLimits) -> list[Breach]:
-    """Return the limits that a policy has crossed.
-
-    Args:
-        now: Its answers' measures.
-        start: The initial policy's, on the same speeches.
-        limits: The limits.
-    """
-    length = now.words / max(start.words, 1.0)
-    variety = now.distinct_2 / max(start.distinct_2, 1e-9)
-    checks: Mapping[str, tuple[float | None, float | None, bool, str]] = {
-        "length_ratio": (
-            length,
-            limits.length_ratio,
-            True,
-            "answers have grown to {value:.2f} times their first length",
-        ),
-        "shortness_ratio": (
-            length,
-            limits.shortness_ratio,
-            False,
-            "answers have shrunk to {value:.2f} of their length",
-        ),
-        "distinct_2_ratio": (
-            variety,
+    if [look.id for look in now] != [look.id for look in start]:
+        raise UserError("the watch compares answers to the same speeches, in one order")
+    Measures.of(now)
+    ids = [look.id for look in now]
+    length = _ratio(ids, [look.words for look in now], [look.words for look in start], generator)
+    told = "answers have {value:.2f} times their first length"
+    found = [
+        _judge("length_ratio", length, limits.length_ratio, unmoved=1.0, told=told),
+        _judge("shortness_ratio", length, limits.shortness_ratio, unmoved=1.0, told=told, below=True),
+        _judge(
+            "distinct_2_ratio",
+            _distinct_ratio(now, start),
             limits.distinct_2_ratio,
-            False,
-            "variety of words fell to {value:.2f} of the first",
+            unmoved=1.0,
+            told="different word pairs: {value:.2f} of the first variety",
+            below=True,
         ),
-        "repetition": (now.repetition, limits.repetition, True, "{value:.0%} of four-word runs repeat earlier ones"),
-        "invented_turns": (
-            now.invented_turns - start.invented_turns,
-            limits.invented_turns,
-            True,
-            "{value:.0%} more answers than at first go on to speak for somebody else",
-        ),
-        "refusals": (
-            now.refusals - start.refusals,
-            limits.refusals,
-            True,
-            "{value:.0%} more answers than at first refuse",
-        ),
-        "empty": (now.empty - start.empty, limits.empty, True, "{value:.0%} more answers than at first are empty"),
-        "kl": (now.kl, limits.kl, True, "the policy is {value:.2f} nats a token away from the initial one"),
-    }
-    return [
-        Breach(name, value, limit, f"{told.format(value=value)} (limit {limit:g})")
-        for name, (value, limit, upper, told) in checks.items()
-        if value is not None and limit is not None and (value > limit if upper else value < limit)
     ]
+    for name, sentence in RISES.items():
+        columns = [[_share(look, name) for look in looks] for looks in (now, start)]
+        rise = paired_cluster_difference(columns[0], columns[1], ids, generator)
+        found.append(_judge(name, rise, getattr(limits, name), unmoved=0.0, told=sentence))
+    ratios = [_number(look) for look in now if look.log_ratio is not None]
+    if len(ratios) == len(now):
+        kl = _ratio(ids, ratios, [look.tokens for look in now], generator)
+        sentence = "the policy is {value:.2f} nats a token away from the initial one"
+        found.append(_judge("kl", kl, limits.kl, unmoved=0.0, told=sentence))
+    return found
+
+
+def _share(look: Look, name: str) -> float:
+    singular = {"invented_turns": "invented_turn", "refusals": "refusal"}.get(name, name)
+    return float(getattr(look, singular))
+
+
+def _number(look: Look) -> float:
+    assert look.log_ratio is not None
+    if not math.isfinite(look.log_ratio):
+        raise UserError(f"the divergence of the answer to {look.id!r} is not a number", value=look.log_ratio)
+    return look.log_ratio
+
+
+def _judge(
+    name: str, interval: Interval, limit: float | None, *, unmoved: float, told: str, below: bool = False
+) -> Watched:
+    value = interval.estimate
+    beyond = limit is not None and (value < limit if below else value > limit)
+    text = told.format(value=value)
+    if limit is not None:
+        text += f" (limit {limit:g})"
+    return Watched(name, interval, limit, beyond and interval.excludes(unmoved), text)
+
+
+def _ratio(
+    ids: Sequence[Hashable], above: Sequence[float], below: Sequence[float], generator: np.random.Generator
+) -> Interval:
+    """Return sum(above) / sum(below) with its bootstrap interval over speeches."""
+    import numpy
+
+    def quotient(rows: np.ndarray[Any, np.dtype[np.float64]]) -> float:
+        return float(rows[:, 0].sum() / max(rows[:, 1].sum(), 1.0))
+
+    table = numpy.asarray([above, below], dtype=numpy.float64).T
+    return cluster_bootstrap(table, ids, generator, statistic=quotient, bounds=UNBOUNDED)
+
+
+def distinct_2(looks: Sequence[Look]) -> float:
+    """Return the share of different pairs among the neighbouring words of all answers together; 1 without any pair."""
+    counts = Counter(pair for look in looks for pair in look.pairs)
+    return len(counts) / counts.total() if counts else 1.0
+
+
+def _distinct_ratio(now: Sequence[Look], start: Sequence[Look]) -> Interval:
+    """Return the policy's distinct-2 over the initial policy's, with its jackknife interval over speeches.
+
+    A bootstrap draws a speech twice, whose pairs are then no longer distinct: it finds less variety than there is.
+    """
+    from scipy.stats import t
+
+    from strop.evaluation.statistics import LEVEL
+
+    estimate = distinct_2(now) / distinct_2(start)
+    without = [one / other for one, other in zip(_without_each(now), _without_each(start), strict=True)]
+    groups = len(without)
+    if groups < 2:
+        return Interval(estimate, -math.inf, math.inf, len(now), LEVEL, groups)
+    middle = fmean(without)
+    error = math.sqrt((groups - 1) / groups * sum((value - middle) ** 2 for value in without))
+    half = float(t.ppf((1 + LEVEL) / 2, groups - 1)) * error
+    return Interval(estimate, estimate - half, estimate + half, len(now), LEVEL, groups)
+
+
+def _without_each(looks: Sequence[Look]) -> list[float]:
+    """Return distinct-2 with each speech left out in turn."""
+    speeches: dict[Hashable, Counter[Pair]] = {}
+    for look in looks:
+        speeches.setdefault(look.id, Counter()).update(look.pairs)
+    counts: Counter[Pair] = sum(speeches.values(), Counter())
+    total = counts.total()
+    shares = []
+    for own in speeches.values():
+        gone = sum(counts[pair] == count for pair, count in own.items())
+        left = total - own.total()
+        shares.append((len(counts) - gone) / left if left else 1.0)
+    return shares
