@@ -13,7 +13,7 @@ from strop.judging.settings import JudgeSettings
 from strop.methods.preference.online_config import OnlineSettings
 from strop.methods.preference.pairing import PairSettings
 from strop.methods.preference.speeches import SpeechSettings
-from strop.models.spec import ModelField
+from strop.models.spec import BaseField, ModelField
 from strop.runs.configuration import Config
 from strop.runs.shipped import DataPath
 from strop.training.machine import Machine
@@ -58,12 +58,12 @@ class Ratings(Config):
 class RewardModel(Config):
     """A reward model and what it learns from besides the pairs of the run."""
 
-    model: ModelField
-    """The model to start from; the paper takes the policy's own."""
+    model: BaseField
+    """The model to start from, or an encoder; the paper takes the policy's own."""
     train: RewardSettings
     """Bradley-Terry on the training pairs, selected on the development pairs."""
     rated: tuple[DataPath, ...] = ()
-    """Files of rated responses to learn from in place of the run's own: a second reward model learns from other data."""
+    """Files of rated responses to learn from in place of the run's own, as a second reward model should."""
 
 
 class Policy(Config):

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from strop.errors import Stopped, UserError
 from strop.judging.asking import Asking
 from strop.judging.contest.answering import Contestant, addressed
 from strop.judging.llm import judge_revision

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean, pstdev
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -67,6 +69,14 @@ class RewardFacts(BaseModel):
             return cls.model_validate(json.loads(file.read_text(encoding="utf-8")))
         except ValueError as error:
             raise UserError(f"{file}: cannot be read", why=str(error)) from error
+
+
+def measured(facts: RewardFacts, rewards: Sequence[float]) -> RewardFacts:
+    """Return the facts with the mean and the standard deviation of some rewards; as they are where all are equal."""
+    if len(rewards) < 2 or pstdev(rewards) == 0:
+        return facts
+    scale = Normalisation(mean=fmean(rewards), std=pstdev(rewards), n=len(rewards))
+    return facts.model_copy(update={"normalisation": scale})
 
 
 def is_reward_folder(folder: Path) -> bool:

@@ -1,0 +1,148 @@
+"""The stages between speeches and policies: splits, rated responses, pairs, reward models, offline DPO."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from strop.errors import UserError
+from strop.evaluation.reward_pairs import examine_pairs, read_labelled
+from strop.judging.contest.answering import addressed
+from strop.methods.preference.config import RewardModel
+from strop.methods.preference.pairing import PairSettings, make_pairs
+from strop.methods.preference.speeches import SPLITS, SpeechSettings, load_speeches
+from strop.models.placement import Placement
+from strop.models.rewards.facts import RewardFacts, measured
+from strop.models.rewards.folder import FolderReward
+from strop.records.rows import prompt_to_json
+from strop.records.tables import iter_table
+from strop.runs import Artifact, Stage
+from strop.safety.gate import reply_gate
+from strop.training.machine import Machine, Model, train_in
+from strop.training.settings import PreferenceSettings
+
+QUALITY, COUNTS = "quality.json", "report.json"
+KINDS = ("extreme", "close")
+"""Kinds of test pairs."""
+
+
+def write_json(stage: Stage, file: str, content: Mapping[str, Any]) -> None:
+    """Write a JSON file into a stage's artifact."""
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    (stage.folder / file).write_text(text + "\n", encoding="utf-8")
+
+
+def draw_speeches(stage: Stage, settings: SpeechSettings, *, seed: int) -> None:
+    """Read and split the speeches: `rows.jsonl`, a table for each split, and `report.json` with what was left out."""
+    drawn = load_speeches(settings, seed=seed)
+    rows = [speech.to_row() for speech in drawn.speeches]
+    stage.write_rows(rows)
+    for split in SPLITS:
+        stage.write_rows([row for row in rows if row["split"] == split], f"{split}.jsonl")
+    write_json(stage, COUNTS, drawn.to_row())
+
+
+def take_rated(stage: Stage, files: Sequence[Path], speeches: Artifact) -> None:
+    """Take responses that are rated already, of the run's speeches: `rows.jsonl`.
+
+    A speech that the run has left out, as a near-duplicate, is left out here too.
+
+    Raises:
+        UserError: None of the rated speeches is among the run's.
+    """
+    splits = {(row["id"], row["speech"].strip()): row["split"] for row in speeches.rows()}
+    rows, foreign = [], 0
+    for row in (row for file in files for row in iter_table(file)):
+        key = (str(row.get("id")), str(row.get("speech", "")).strip())
+        if key in splits:
+            rows.append({**row, "split": splits[key]})
+        else:
+            foreign += 1
+    if not rows:
+        fix = "list the files of 'rated' among those of 'speeches', under the same ids"
+        raise UserError("none of the rated speeches is among the run's speeches", value=f"{foreign} rows", fix=fix)
+    stage.write_rows(rows)
+    stage.note(rated=len(rows), not_among_the_speeches=foreign)
+
+
+def build_pairs(stage: Stage, rated: Artifact, *, settings: PairSettings, seed: int) -> None:
+    """Make the preference pairs: `rows.jsonl`, a table for each split, and `report.json` with the counts."""
+    made = make_pairs(rated.rows(), settings, seed=seed, gate=reply_gate if settings.gate else None)
+    for split in ("train", "development"):
+        if not any(row["split"] == split for row in made.rows):
+            raise UserError(f"the ratings give no pair of the split {split!r}", value=made.counts.to_row()["pairs"])
+    stage.write_rows(made.rows)
+    for split in SPLITS:
+        stage.write_rows([row for row in made.rows if row["split"] == split], f"{split}.jsonl")
+    write_json(stage, COUNTS, made.counts.to_row())
+
+
+def train_reward(stage: Stage, pairs: Artifact, *, reward: RewardModel, machine: Machine, seed: int) -> None:
+    """Train a reward model on the training pairs, choose its state on the development pairs, and measure its scale."""
+    development = pairs.path("development.jsonl")
+    train_in(
+        stage,
+        reward.model,
+        pairs.path("train.jsonl"),
+        kind="reward",
+        settings=reward.train,
+        machine=machine,
+        seed=seed,
+        development=development,
+    )
+    folder = stage.folder / "model"
+    facts = RewardFacts.read(folder).model_copy(update={"base": reward.model.model})
+    facts.write(folder)
+    model = FolderReward(folder, device=machine.device, dtype=machine.dtype)
+    try:
+        rows = list(iter_table(development))
+        rewards = model.score([(row["prompt"], row[side]) for row in rows for side in ("chosen", "rejected")])
+    finally:
+        model.close()
+    measured(facts, rewards).write(folder)
+
+
+def examine_reward(stage: Stage, model: Artifact, pairs: Artifact, *, seed: int, placement: Placement) -> None:
+    """Tell what a reward model is worth on the test pairs, extreme and close ones apart: `quality.json`.
+
+    Raises:
+        UserError: There is no test pair.
+    """
+    labelled = read_labelled(pairs.path("test.jsonl"))
+    kinds = {row["id"]: row["kind"] for row in pairs.rows("test.jsonl")}
+    opened = FolderReward(model.path("model"), device=placement.device, dtype=placement.dtype)
+    told: dict[str, Any] = {}
+    try:
+        for kind in KINDS:
+            some = [pair for pair in labelled if kinds[pair.id] == kind]
+            with stage.progress(f"{stage.name}: {kind} pairs", 2 * len(some)) as advance:
+                report = examine_pairs(some, opened, seed=seed, advance=advance) if some else None
+            told[kind] = None if report is None else report.to_row()
+    finally:
+        opened.close()
+    write_json(stage, QUALITY, told)
+
+
+def optimise(
+    stage: Stage,
+    policy: Model,
+    pairs: Artifact,
+    *,
+    system: str,
+    settings: PreferenceSettings,
+    machine: Machine,
+    seed: int,
+) -> None:
+    """Train the policy on the labelled pairs (offline DPO); it is the reference as well."""
+    rows = [{**row, "prompt": prompt_to_json(addressed(row["prompt"], system))} for row in pairs.rows("train.jsonl")]
+    stage.write_rows(rows, "pairs.jsonl")
+    kind = settings.loss
+    train_in(stage, policy, stage.folder / "pairs.jsonl", kind=kind, settings=settings, machine=machine, seed=seed)
+
+
+def held_out(stage: Stage, speeches: Artifact, *, limit: int | None) -> None:
+    """Write the test speeches as prompts of a comparison: `id`, `prompt`, `group`."""
+    rows = speeches.rows("test.jsonl")[:limit]
+    stage.write_rows({"id": row["id"], "prompt": row["speech"], "group": row["id"]} for row in rows)
