@@ -49,3 +49,22 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     BertModel(config).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_reward(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Path:
+    """A real reward model folder: the tiny encoder with a random output layer, window 64."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    from strop.models.rewards.facts import Normalisation, RewardFacts
+
+    folder = tmp_path_factory.mktemp("reward")
+    torch.manual_seed(1)
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_encoder, num_labels=1)
+    torch.nn.init.normal_(model.classifier.weight)
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tiny_encoder).save_pretrained(folder)
+    normalisation = Normalisation(mean=0.5, std=2.0, n=10)
+    RewardFacts(form="pair", max_length=64, base="tiny encoder", normalisation=normalisation).write(folder)
+    return folder

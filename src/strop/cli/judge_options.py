@@ -46,12 +46,12 @@ def request_of(
     """Put the options of the command line together."""
     from strop.judging.asking import Asking
     from strop.judging.judged_files import JudgeRequest
-    from strop.judging.opening import is_fitted, reply_form
+    from strop.judging.opening import has_learned, reply_form
     from strop.models.placement import Placement
     from strop.models.protocol import Sampling
     from strop.models.spec import parse_model
 
-    form = "text" if is_fitted(judge) else reply_form(parse_model(judge))
+    form = "text" if has_learned(judge) else reply_form(parse_model(judge))
     return JudgeRequest(
         judge=judge,
         rubric=rubric,

@@ -1,4 +1,4 @@
-"""From what a user names to a judge: a folder that `strop judge fit` wrote, or a model with a rubric."""
+"""From what a user names to a judge: a fitted judge's or a reward model's folder, or a model with a rubric."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from strop.judging.prompts import ReplyForm
 from strop.judging.rubric import Rubric
 from strop.models.asking import Advance
 from strop.models.placement import Placement, open_placed
+from strop.models.rewards.facts import is_reward_folder
 from strop.models.spec import ModelSpec, parse_model
 from strop.runs.store import CallStore
 
@@ -24,6 +25,14 @@ FITTED_FILE = "judge.json"
 def is_fitted(judge: str) -> bool:
     """Say whether `judge` names a folder that `strop judge fit` wrote."""
     return (Path(judge) / FITTED_FILE).is_file()
+
+
+def has_learned(judge: str) -> bool:
+    """Say whether `judge` names a folder whose judge has learned from labels and takes no rubric.
+
+    That is what `strop judge fit` wrote, or a reward model.
+    """
+    return is_fitted(judge) or is_reward_folder(Path(judge))
 
 
 def reply_form(spec: ModelSpec) -> ReplyForm:
@@ -45,8 +54,9 @@ def open_judge(
     """Open a judge and close its model at the end.
 
     Args:
-        judge: A folder with a fitted judge, or a model as everywhere else: ``builtin:NAME``, a folder, a URL.
-        rubric: What a model judges by; a fitted judge has learnt it from its labels and takes none.
+        judge: A folder with a fitted judge or a reward model, or a model as everywhere else: ``builtin:NAME``, a
+            folder, a URL.
+        rubric: What a model judges by; a judge that has learned from labels takes none.
         store: Keeps a model's replies.
         asking: How a model is asked; by default greedy, in the form that suits its kind.
         per_criterion: Whether a model also compares by each criterion.
@@ -61,6 +71,15 @@ def open_judge(
         from strop.judging.fitting.fitted import FittedJudge
 
         yield FittedJudge.load(Path(spec.target))
+        return
+    if is_reward_folder(Path(spec.target)):
+        from strop.judging.rewarding import open_reward_judge
+
+        scoring = open_reward_judge(Path(spec.target), placement, advance)
+        try:
+            yield scoring
+        finally:
+            scoring.reward.close()
         return
     if rubric is None:
         fix = "name one with --rubric"

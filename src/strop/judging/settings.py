@@ -13,9 +13,10 @@ from strop.judging.asking import Asking
 from strop.judging.fitting.fitted import FittedJudge
 from strop.judging.judge import PairJudge
 from strop.judging.llm import judge_revision
-from strop.judging.opening import is_fitted, open_judge, reply_form
+from strop.judging.opening import has_learned, is_fitted, open_judge, reply_form
 from strop.judging.qualifying.certificate import NO_RUBRIC, Standing, require_qualified
 from strop.judging.qualifying.slices import model_family
+from strop.judging.rewarding import open_reward_judge
 from strop.judging.rubric import load_rubric
 from strop.models.asking import Advance
 from strop.models.placement import Placement, open_placed
@@ -29,7 +30,8 @@ class JudgeSettings(Config):
     """Who judges, by what, and by what right."""
 
     model: ModelField
-    """The judge: a model, or the folder of a fitted judge. There is no default: nobody judges by accident."""
+    """The judge: a model, or the folder of a fitted judge or of a reward model. There is no default: nobody judges by
+    accident."""
     rubric: str = "principles-v1"
     """What it judges by: a shipped rubric, or a file."""
     certificate: Path | None = Field(None, json_schema_extra={"fingerprint": False})
@@ -59,8 +61,8 @@ class JudgeSettings(Config):
 
     @property
     def fitted(self) -> bool:
-        """Whether the judge is a folder that `strop judge fit` wrote."""
-        return is_fitted(self.model.target)
+        """Whether the judge is a folder that has learned from labels: fitted, or a reward model."""
+        return has_learned(self.model.target)
 
 
 def require_other_family(judge: JudgeSettings, contestants: dict[str, ModelSpec]) -> str | None:
@@ -116,7 +118,7 @@ def standing_of(judge: JudgeSettings, placement: Placement) -> Standing:
         # Nothing needs to be loaded to see that.
         return require_qualified(judge.model.model, NO_RUBRIC, None)
     if judge.fitted:
-        revision, rubric_hash = FittedJudge.load(Path(judge.model.target)).revision, NO_RUBRIC
+        revision, rubric_hash = _learned_revision(Path(judge.model.target), placement), NO_RUBRIC
     else:
         rubric = load_rubric(judge.rubric)
         model = open_placed(judge.model, placement)
@@ -125,3 +127,13 @@ def standing_of(judge: JudgeSettings, placement: Placement) -> Standing:
         finally:
             model.close()
     return require_qualified(revision, rubric_hash, judge.certificate, allow_unqualified=judge.allow_unqualified)
+
+
+def _learned_revision(folder: Path, placement: Placement) -> str:
+    if is_fitted(str(folder)):
+        return FittedJudge.load(folder).revision
+    scoring = open_reward_judge(folder, placement)
+    try:
+        return scoring.revision
+    finally:
+        scoring.reward.close()

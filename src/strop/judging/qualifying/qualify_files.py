@@ -10,7 +10,7 @@ from pathlib import Path
 from strop.judging.anchors import FOLDER, judge_anchors, record_anchors
 from strop.judging.asking import Asking
 from strop.judging.judge import PairJudge
-from strop.judging.opening import is_fitted, open_judge, reply_form
+from strop.judging.opening import has_learned, open_judge, reply_form
 from strop.judging.pairs import PairFile, few_of, read_pair_file
 from strop.judging.qualifying.certificate import Certificate, DataIdentity, RubricIdentity
 from strop.judging.qualifying.qualification import Qualification, qualify, refuse_seen
@@ -86,7 +86,7 @@ def qualify_file(
     read = read_pair_file(request.pairs, request.fields)
     rated = None if request.ratings is None else read_rated(request.ratings, request.ratings_fields)
     thresholds = load_thresholds(request.thresholds or THRESHOLDS)
-    rubric = None if request.rubric is None or is_fitted(request.judge) else load_rubric(request.rubric)
+    rubric = None if request.rubric is None or has_learned(request.judge) else load_rubric(request.rubric)
     qualification = _qualify(request, read, rated, rubric, thresholds, workspace, budget, reporter)
     certificate = Certificate.of(
         qualification,
@@ -116,7 +116,7 @@ def _qualify(
 ) -> Qualification:
     pairs = read.pairs if request.limit is None else few_of(read.pairs, request.limit)
     family, asking = None, request.asking
-    if not is_fitted(request.judge):
+    if not has_learned(request.judge):
         spec = parse_model(request.judge)
         family = model_family(spec.model)
         asking = replace(asking, form=reply_form(spec), ceiling=NEVER_STOP)
@@ -145,7 +145,7 @@ def _qualify(
 
 
 def _ratings(judge: PairJudge, rated: RatedFile, request: QualifyRequest, level: float) -> RatingFigures:
-    stepped = not is_fitted(request.judge)
+    stepped = not has_learned(request.judge)
     ratings = ratings_by(judge, rated.rows)
     return measure_ratings(rated.rows, ratings, stepped=stepped, scale=request.scale, level=level, seed=request.seed)
 

@@ -27,6 +27,7 @@ from strop.judging.judge import PairJudge
 from strop.judging.llm import LlmJudge
 from strop.judging.pairs import prompt_group, prompt_words
 from strop.judging.qualifying.measures import Resampling
+from strop.judging.rewarding import RewardJudge
 from strop.judging.rubric import SCALE
 from strop.records.rows import Answer, Prompt, prompt_from_json, prompt_to_json
 from strop.records.tables import iter_table
@@ -116,13 +117,16 @@ def _rated(row: Mapping[str, Any], where: str) -> RatedResponse | str:
 def ratings_by(judge: PairJudge, rows: Sequence[RatedResponse]) -> Scores:
     """Return a judge's own rating of each response; NaN where it failed to give one.
 
-    A model's rating is the weighted mean of its ratings by the rubric's criteria, a fitted judge's is its score.
+    A model's rating is the weighted mean of its ratings by the rubric's criteria, a fitted judge's is its score, a
+    reward model's its reward.
 
     Raises:
         UserError: The judge compares only.
     """
     if isinstance(judge, FittedJudge):
         return judge.scores([Response(prompt_words(row.prompt), row.response) for row in rows])
+    if isinstance(judge, RewardJudge):
+        return np.array(judge.scores([(row.prompt, row.response) for row in rows]))
     if isinstance(judge, LlmJudge):
         rated = judge.rate([Answer(number, row.prompt, row.response) for number, row in enumerate(rows)])
         return np.array([math.nan if rating.mean is None else rating.mean for rating in rated])
