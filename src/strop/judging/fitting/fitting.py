@@ -17,11 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from strop.errors import UserError
-from strop.judging.fitting.features import Matrix, block_matrices, block_scale, blocks_of
+from strop.judging.fitting.features import Describer, Matrix, block_matrices, block_scale, blocks_of
 from strop.judging.fitting.grid import Grid, Setting
 from strop.judging.fitting.label_pool import Preference, linked
 from strop.judging.qualifying.folds import FOLDS, Folds, group_folds
-from strop.models.embedding import Embedder
 from strop.runs.seeds import derive_seed
 
 Rows = NDArray[np.int64]
@@ -65,7 +64,7 @@ def gather(
     own: Sequence[Preference],
     extra: Sequence[Preference],
     blocks: Sequence[str],
-    embedder: Embedder,
+    embedder: Describer,
     *,
     advance: Callable[[int], None] | None = None,
 ) -> Labels:
