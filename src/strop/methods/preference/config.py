@@ -75,6 +75,8 @@ class Policy(Config):
     """System message in front of every speech, in training and in answering."""
     max_tokens: int = Field(512, ge=1)
     """Longest answer in tokens when it is examined and compared."""
+    examined: int | None = Field(None, ge=2)
+    """Development speeches on which every round of online DPO is examined; null takes all."""
     dpo: PreferenceSettings | None = None
     """Offline DPO on the pairs; null leaves it out."""
     online: OnlineSettings | None = None
