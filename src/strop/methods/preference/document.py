@@ -24,6 +24,7 @@ from strop.records.document import (
     Answer,
     Bar,
     Bars,
+    Cell,
     Curve,
     Document,
     Estimate,
@@ -215,7 +216,7 @@ def _reward_curves(online: Online) -> Iterator[Curve]:
         values = tuple(each[name] for each in means)
         yield Curve(
             title=f"Development reward: {REWARD_NAMES[name]}",
-            caption="Mean over development speeches, one sample each at temperature 1, with the same noise every round.",
+            caption="Mean over development speeches, one sample each at temperature 1, with the same noise.",
             points=points,
             value_label="mean reward",
             lines=(Line(REWARD_NAMES[name], values),),
@@ -247,7 +248,7 @@ def _tables(evidence: Evidence) -> Iterator[Table]:
 
 
 def _quality_tables(evidence: Evidence) -> Iterator[Table]:
-    rows = []
+    rows: list[tuple[Cell, ...]] = []
     notes: list[str] = []
     for name, artifact in evidence.quality.items():
         for kind, report in told(artifact, QUALITY).items():
@@ -276,7 +277,7 @@ def _quality_tables(evidence: Evidence) -> Iterator[Table]:
 
 
 def _online_tables(online: Online) -> Iterator[Table]:
-    rows = []
+    rows: list[tuple[Cell, ...]] = []
     for one in online.iterations:
         picked = told(one.picked, "picked.json")
         skipped = ", ".join(f"{count} {why}" for why, count in picked["skipped"].items()) or "none"

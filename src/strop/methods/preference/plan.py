@@ -209,8 +209,8 @@ def _notes(config: PreferenceConfig, counts: Counts, total: Totals) -> Iterator[
         principles = len(load_rubric(config.ratings.judge.rubric).criteria)
         responses = counts.speeches * config.candidates.per_speech
         yield (
-            f"{config.candidates.per_speech} responses to each speech, {responses:,} in all, each rated on {principles} "
-            f"principles: {responses * principles:,} ratings."
+            f"{config.candidates.per_speech} responses to each speech, {responses:,} in all, each rated on "
+            f"{principles} principles: {responses * principles:,} ratings."
         )
     online = config.policy.online
     if online is not None:
