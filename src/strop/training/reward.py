@@ -18,7 +18,7 @@ from typing import Any
 
 from strop.errors import UserError
 from strop.models.rewards.facts import RewardFacts
-from strop.models.rewards.reading import distinct_pad, encode_untrimmed, form_of
+from strop.models.rewards.reading import distinct_pad, encode_untrimmed, form_of, segments
 from strop.records.rows import PreferencePair
 from strop.records.tables import read_table
 from strop.training.arguments import reward_arguments
@@ -158,12 +158,18 @@ def reward_trainer(
     if adapter is not None:
         adapter.task_type, adapter.modules_to_save = "SEQ_CLS", [head_name(model)]
     return BradleyTerryTrainer(
+        separator=separator_of(job, tokenizer),
         model=model,
         args=reward_arguments(job),
         train_dataset=Dataset.from_dict(columns),
         processing_class=tokenizer,
         peft_config=adapter,
     )
+
+
+def separator_of(job: TrainingJob, tokenizer: Any) -> int | None:
+    """Return the id of an encoder's separator; None where the base is no encoder."""
+    return int(tokenizer.sep_token_id) if is_encoder(job.model) else None
 
 
 def _signs(job: TrainingJob, rows: TokenisedRows, principles: Sequence[str]) -> list[list[float]]:
@@ -219,13 +225,16 @@ def _name_tokens(folder: Path, tokenizer: Any) -> None:
     file.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def pair_scores(model: Any, rows: TokenisedRows, *, pad: int, batch: int = 16) -> list[tuple[list[float], list[float]]]:
+def pair_scores(
+    model: Any, rows: TokenisedRows, *, pad: int, separator: int | None, batch: int = 16
+) -> list[tuple[list[float], list[float]]]:
     """Return the outputs for the chosen and the rejected side of every pair.
 
     Args:
         model: The reward model; it is put in evaluation mode and back.
         rows: Tokenised pairs.
         pad: Id of the padding token.
+        separator: Id of an encoder's separator; None for other models.
         batch: Texts in a forward pass.
     """
     import torch
@@ -243,8 +252,11 @@ def pair_scores(model: Any, rows: TokenisedRows, *, pad: int, batch: int = 16) -
         for slot, place in enumerate(places):
             ids[slot, : len(texts[place])] = torch.tensor(texts[place])
             mask[slot, : len(texts[place])] = 1
+        named = {"input_ids": ids, "attention_mask": mask}
+        if separator is not None:
+            named["token_type_ids"] = segments(ids, separator)
         with torch.no_grad():
-            logits = model(input_ids=ids.to(model.device), attention_mask=mask.to(model.device)).logits.float()
+            logits = model(**{key: value.to(model.device) for key, value in named.items()}).logits.float()
         outputs.update(zip(places, logits.tolist(), strict=True))
     model.train(training)
     return [(outputs[2 * number], outputs[2 * number + 1]) for number in range(len(rows.rows))]
@@ -287,7 +299,7 @@ def reward_findings(tokenizer: Any, rows: TokenisedRows, *, total: int) -> list[
     ]
 
 
-def reward_start(trainer: Any, rows: TokenisedRows, *, pad: int) -> tuple[float | None, Finding]:
+def reward_start(trainer: Any, rows: TokenisedRows, *, pad: int, separator: int | None) -> tuple[float | None, Finding]:
     """Check that the training starts at ln 2: the head is zero, so that every reward is.
 
     Sharded models cannot be probed here; their first logged loss tells.
@@ -295,7 +307,7 @@ def reward_start(trainer: Any, rows: TokenisedRows, *, pad: int) -> tuple[float 
     if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
         return None, Finding(name="loss at step 0", status="ok", value="not probed: the model is sharded", why="")
     some = TokenisedRows(rows.rows[:PROBED], (), ())
-    loss = bradley_terry_loss(margins_of(pair_scores(trainer.model, some, pad=pad)))
+    loss = bradley_terry_loss(margins_of(pair_scores(trainer.model, some, pad=pad, separator=separator)))
     same = abs(loss - math.log(2)) < START_TOLERANCE
     finding = Finding(
         name="loss at step 0",
@@ -333,7 +345,9 @@ def select_on_development(job: TrainingJob, trainer: Any, tokenizer: Any) -> Any
     rows = tokenise_pairs(tokenizer, pairs, lenient)
 
     def look(model: Any) -> tuple[float, float]:
-        margins = margins_of(pair_scores(model, rows, pad=tokenizer.pad_token_id))
+        margins = margins_of(
+            pair_scores(model, rows, pad=tokenizer.pad_token_id, separator=separator_of(job, tokenizer))
+        )
         return pair_accuracy(margins), bradley_terry_loss(margins)
 
     chosen = Selection(every=reward_settings(job).evaluate_steps, look=look, folder=job.work)
@@ -342,12 +356,14 @@ def select_on_development(job: TrainingJob, trainer: Any, tokenizer: Any) -> Any
 
 
 def reward_verdict(
-    job: TrainingJob, trainer: Any, rows: TokenisedRows, curve: Curve, *, pad: int, selection: Any | None
+    job: TrainingJob, trainer: Any, rows: TokenisedRows, curve: Curve, *, tokenizer: Any, selection: Any | None
 ) -> list[Finding]:
     """Say whether the model learned to tell the sides apart, and which state was kept."""
     found = []
     if not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
-        margins = margins_of(pair_scores(trainer.model, TokenisedRows(rows.rows[:PROBED], (), ()), pad=pad))
+        some, separator = TokenisedRows(rows.rows[:PROBED], (), ()), separator_of(job, tokenizer)
+        scores = pair_scores(trainer.model, some, pad=tokenizer.pad_token_id, separator=separator)
+        margins = margins_of(scores)
         flat = max(map(abs, margins)) < TIED
         found.append(
             Finding(

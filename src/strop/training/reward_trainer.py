@@ -6,6 +6,7 @@ This module loads torch, transformers and TRL: import it inside functions only.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from transformers import TrainerCallback
 from trl import RewardTrainer
 from trl.trainer.reward_trainer import DataCollatorForPreference
 
+from strop.models.rewards.reading import segments
 from strop.records.tables import atomic_path
 from strop.training.trainers import Contained, PairsCountAlike
 
@@ -22,12 +24,21 @@ BEST, LOOKS = "best.safetensors", "looks.json"
 """Files of a training that is chosen from: the best state's weights, and the figures of every look."""
 
 
+@dataclass
 class SignedPairs(DataCollatorForPreference):  # type: ignore[misc]
-    """TRL's collator of pairs, with the directions of their ratings by principle."""
+    """TRL's collator of pairs, with the directions of their ratings by principle and an encoder's segments.
+
+    Attributes:
+        separator: Id of an encoder's separator; None for other models.
+    """
+
+    separator: int | None = None
 
     def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
         """Return TRL's batch, and ``signs`` where the rows have them."""
         batch: dict[str, Any] = super().torch_call(examples)
+        if self.separator is not None:
+            batch["token_type_ids"] = segments(batch["input_ids"], self.separator)
         if "signs" in examples[0]:
             batch["signs"] = torch.tensor([example["signs"] for example in examples])
         return batch
@@ -40,11 +51,13 @@ class BradleyTerryTrainer(PairsCountAlike, Contained, RewardTrainer):  # type: i
     principle, in the direction of the ratings, with the weight that all of them together count as much as the mean.
     """
 
-    def __init__(self, *, model: Any, args: Any, processing_class: Any, **arguments: Any) -> None:
+    def __init__(
+        self, *, model: Any, args: Any, processing_class: Any, separator: int | None = None, **arguments: Any
+    ) -> None:
         labels = model.config.num_labels
         # TRL takes models of one output only; the loss below is the one that several need.
         model.config.num_labels = 1
-        collator = SignedPairs(pad_token_id=processing_class.pad_token_id)
+        collator = SignedPairs(pad_token_id=processing_class.pad_token_id, separator=separator)
         super().__init__(model=model, args=args, processing_class=processing_class, data_collator=collator, **arguments)
         self.model.config.num_labels = labels
         # The loss below is a mean over pairs, whatever transformers thinks that the model can count.

@@ -31,6 +31,7 @@ from strop.training.reward import (
     reward_verdict,
     save_reward,
     select_on_development,
+    separator_of,
     tokenise_pairs,
 )
 from strop.training.sft import sft_trainer
@@ -135,7 +136,7 @@ def _reward_model(job: TrainingJob, records: Sequence[SupervisedExample | Prefer
     model = load_reward_start(job, outputs=max(len(principles), 1), pad=pad)
     trainer = reward_trainer(job, model=model, tokenizer=tokenizer, rows=rows, principles=principles)
     findings = reward_findings(tokenizer, rows, total=len(pairs))
-    step0, start = reward_start(trainer, rows, pad=pad)
+    step0, start = reward_start(trainer, rows, pad=pad, separator=separator_of(job, tokenizer))
     refuse([*findings, start])
     selection = select_on_development(job, trainer, tokenizer)
     return Prepared(
@@ -144,9 +145,7 @@ def _reward_model(job: TrainingJob, records: Sequence[SupervisedExample | Prefer
         step0,
         [*findings, start],
         finish=lambda: save_reward(job, trainer, tokenizer, principles, selection),
-        verdict=lambda curve: reward_verdict(
-            job, trainer, rows, curve, pad=tokenizer.pad_token_id, selection=selection
-        ),
+        verdict=lambda curve: reward_verdict(job, trainer, rows, curve, tokenizer=tokenizer, selection=selection),
     )
 
 

@@ -5,14 +5,16 @@ Shape legend: B texts of a batch, L tokens with padding, H outputs (1, or one fo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from strop.errors import UserError
 from strop.models.rewards.facts import RewardFacts
 from strop.models.rewards.protocol import Advance, Item
-from strop.models.rewards.reading import encode_items
+from strop.models.rewards.reading import encode_items, segments
 from strop.models.weights import check_folder, folder_revision
 
 BATCH_TOKENS = 8192
@@ -63,8 +65,8 @@ class FolderReward:
 
     @cached_property
     def revision(self) -> str:
-        """The hash of the folder's files."""
-        return folder_revision(self.folder)
+        """The hash of the folder's files, and the precision where it is not float32."""
+        return folder_revision(self.folder) + ("" if self._dtype == "float32" else f"+{self._dtype}")
 
     def score(self, items: Sequence[Item], *, advance: Advance | None = None, normalised: bool = False) -> list[float]:
         """Return one reward for each item; see `RewardModel.score`.
@@ -118,11 +120,21 @@ class FolderReward:
             ids_bl[place, here] = torch.tensor(tokens)
             mask_bl[place, here] = 1
         named: dict[str, Any] = {"input_ids": ids_bl, "attention_mask": mask_bl}
-        if self.facts.form != "pair":
+        if self.facts.form == "pair":
+            named["token_type_ids"] = segments(ids_bl, self.tokenizer.sep_token_id)
+        else:
             named["position_ids"] = (mask_bl.cumsum(1) - 1).clamp(min=0)
         with torch.inference_mode():
             logits_bh = self._model(**{key: value.to(self._device) for key, value in named.items()}).logits
-        return [tuple(row) for row in logits_bh.float().cpu().tolist()]
+        rows = [tuple(row) for row in logits_bh.float().cpu().tolist()]
+        if not all(math.isfinite(value) for row in rows for value in row):
+            raise UserError(
+                "a reward is not a number",
+                value=self.name,
+                why="the weights have overflowed, in training or in this precision",
+                fix="use float32, or train again with a lower learning rate",
+            )
+        return rows
 
     def close(self) -> None:
         """Drop the weights."""

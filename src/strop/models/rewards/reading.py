@@ -65,6 +65,17 @@ def check_window(tokens: Sequence[int], response: str, max_length: int) -> None:
         )
 
 
+def segments(ids_bl: Any, separator: int) -> Any:
+    """Return which of its two segments each token of an encoder's text belongs to, 0 or 1, ``(B, L)``.
+
+    Args:
+        ids_bl: Token ids, ``(B, L)``: start, prompt, separator, response, separator, padding.
+        separator: Id of the separator.
+    """
+    ends_bl = (ids_bl == separator).long()
+    return (ends_bl.cumsum(1) - ends_bl).clamp(max=1)
+
+
 def distinct_pad(tokenizer: Any) -> int:
     """Return the id of a padding token that is no end token.
 
