@@ -188,7 +188,7 @@ def findings(report: FitReport) -> Iterator[str]:
     everything = report.slices[0]
     assert everything.accuracy is not None  # there are pairs, or the fit had been refused
     yield (
-        f"out of fold the judge agrees with people on {_share(everything.accuracy)} of {report.pairs:,} pairs "
+        f"out of fold the judge agrees with people on {share(everything.accuracy)} of {report.pairs:,} pairs "
         f"in {report.groups:,} groups"
     )
     if not everything.accuracy.excludes(0.5):
@@ -199,14 +199,15 @@ def findings(report: FitReport) -> Iterator[str]:
     )
     for part in report.slices[:2]:
         for name, versus in part.versus.items():
-            yield f"{part.name}: {_compared(name, versus)}"
+            yield f"{part.name}: {compared(name, versus)}"
     few = [part.name for part in report.slices if part.accuracy and (part.accuracy.groups or 0) < FEW_GROUPS]
     if few:
         yield f"fewer than {FEW_GROUPS} groups, weak evidence: {', '.join(few)}"
-    yield from _curve_findings(report.curve)
+    yield from curve_findings(report.curve)
 
 
-def _share(interval: Interval) -> str:
+def share(interval: Interval) -> str:
+    """Return a share with its interval as a person reads it."""
     return f"{interval.estimate:.1%} ({interval.low:.1%} to {interval.high:.1%})"
 
 
@@ -215,7 +216,7 @@ def _points(interval: Interval) -> str:
     return f"{middle:+.1f} points ({low:+.1f} to {high:+.1f})"
 
 
-def _compared(name: str, versus: Versus) -> str:
+def compared(name: str, versus: Versus) -> str:
     """Say what the paired difference to a baseline allows to say."""
     said = f"{_points(versus.difference)} against {name!r} at {versus.baseline.estimate:.1%}"
     if versus.difference.excludes(0):
@@ -226,12 +227,13 @@ def _compared(name: str, versus: Versus) -> str:
     return said + (f"; a difference as measured needs about {versus.needed:,} pairs" if versus.needed else "")
 
 
-def _curve_findings(curve: LearningCurve) -> Iterator[str]:
+def curve_findings(curve: LearningCurve) -> Iterator[str]:
+    """Say in plain words what labels buy."""
     if not curve.points:
         yield "too few pairs for a learning curve"
     for point in curve.points:
         yield (
-            f"{point.labels:,} labels buy {_share(point.accuracy)}, {_points(point.over_longer)} against 'longer wins' "
+            f"{point.labels:,} labels buy {share(point.accuracy)}, {_points(point.over_longer)} against 'longer wins' "
             f"which needs none; draws from {point.lowest:.1%} to {point.highest:.1%}"
         )
     if curve.gain is None or not curve.gain_is_told:
