@@ -28,7 +28,7 @@ def said(seed: int, *, words: int = 30, end: str = "", count: int = 40, vocabula
 
 
 def looks(texts: list[str], *, cut: float = 0.0, ratio: float | None = 0.0) -> list[Look]:
-    """Look at answers to s0, s1, ...; the first share `cut` of them was cut, each is about `ratio` nats a token away."""
+    """Look at answers to s0, s1, ...; the first share `cut` was cut, each is about `ratio` nats a token away."""
     return [
         Look.at(
             f"s{place}",
