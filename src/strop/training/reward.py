@@ -18,7 +18,7 @@ from typing import Any
 
 from strop.errors import UserError
 from strop.models.rewards.facts import RewardFacts
-from strop.models.rewards.reading import distinct_pad, encode_untrimmed, form_of, segments
+from strop.models.rewards.reading import encode_untrimmed, form_of, segments
 from strop.records.rows import PreferencePair
 from strop.records.tables import read_table
 from strop.training.arguments import reward_arguments
@@ -59,18 +59,6 @@ def principles_of(job: TrainingJob) -> tuple[str, ...]:
             fix = "use heads: single, or pairs with 'chosen_ratings' and 'rejected_ratings'"
             raise UserError("a pair without ratings cannot teach principles", value=row.get("id"), fix=fix)
     return tuple(dict.fromkeys(key for row in rows for key in row["chosen_ratings"]))
-
-
-def load_reward_tokenizer(model: Path) -> Any:
-    """Return the tokenizer of a base model with a padding token that is no end token."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    if tokenizer.eos_token is None and tokenizer.sep_token is not None:
-        # An encoder's text ends with its separator; TRL asks for an end token by name.
-        tokenizer.eos_token = tokenizer.sep_token
-    tokenizer.pad_token = tokenizer.convert_ids_to_tokens(distinct_pad(tokenizer))
-    return tokenizer
 
 
 def is_encoder(model: Path) -> bool:
@@ -140,7 +128,7 @@ def reward_trainer(
     Args:
         job: The training.
         model: What `load_reward_start` loaded.
-        tokenizer: What `load_reward_tokenizer` loaded.
+        tokenizer: What `reward_tokenizer` loaded.
         rows: Tokenised pairs.
         principles: One for each output; none where there is one output.
     """

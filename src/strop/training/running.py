@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from strop.errors import UserError
+from strop.models.rewards.reading import reward_tokenizer
 from strop.models.weights import file_hash
 from strop.records.rows import PreferencePair, SupervisedExample
 from strop.records.tables import read_table
@@ -23,7 +24,6 @@ from strop.training.preference import dpo_trainer, orpo_trainer
 from strop.training.rendering import TokenisedRows, tokenise
 from strop.training.reward import (
     load_reward_start,
-    load_reward_tokenizer,
     principles_of,
     reward_findings,
     reward_start,
@@ -130,7 +130,7 @@ def _language_model(job: TrainingJob, records: Sequence[SupervisedExample | Pref
 
 def _reward_model(job: TrainingJob, records: Sequence[SupervisedExample | PreferencePair]) -> Prepared:
     pairs = [record for record in records if isinstance(record, PreferencePair)]
-    tokenizer = load_reward_tokenizer(job.model)
+    tokenizer = reward_tokenizer(job.model)
     pad = tokenizer.pad_token_id
     rows, principles = tokenise_pairs(tokenizer, pairs, job), principles_of(job)
     model = load_reward_start(job, outputs=max(len(principles), 1), pad=pad)

@@ -14,7 +14,14 @@ from typing import Any
 from strop.errors import UserError
 from strop.models.rewards.facts import RewardFacts
 from strop.models.rewards.protocol import Advance, Item
-from strop.models.rewards.reading import encode_items, segments
+from strop.models.rewards.reading import (
+    canonical_text,
+    check_window,
+    encode_items,
+    encode_texts,
+    reward_tokenizer,
+    segments,
+)
 from strop.models.weights import check_folder, folder_revision
 
 BATCH_TOKENS = 8192
@@ -80,9 +87,22 @@ class FolderReward:
             UserError: An item is longer than the window.
         """
         ids = encode_items(self.tokenizer, items, form=self.facts.form, max_length=self.facts.max_length)
-        rewards = [sum(outputs) / len(outputs) for outputs in self.outputs(ids, advance=advance)]
-        scale = self.facts.normalisation
-        return [scale.apply(reward) for reward in rewards] if normalised and scale else rewards
+        return self._rewards(ids, normalised=normalised, advance=advance)
+
+    def score_texts(self, texts: Sequence[str], *, normalised: bool = False) -> list[float]:
+        """Return one reward for each text that is rendered already: what ``/get_reward`` is asked for.
+
+        Args:
+            texts: Conversations as the model reads them; end and padding tokens around them are set right.
+            normalised: As in `score`.
+
+        Raises:
+            UserError: A text is longer than the window.
+        """
+        ids = encode_texts(self.tokenizer, [canonical_text(self.tokenizer, text) for text in texts])
+        for text, tokens in zip(texts, ids, strict=True):
+            check_window(tokens, text, self.facts.max_length)
+        return self._rewards(ids, normalised=normalised)
 
     def score_heads(self, items: Sequence[Item]) -> dict[str, list[float]]:
         """Return the rewards by principle; empty where the model has one output.
@@ -93,6 +113,20 @@ class FolderReward:
         ids = encode_items(self.tokenizer, items, form=self.facts.form, max_length=self.facts.max_length)
         outputs = self.outputs(ids)
         return {head: [row[place] for row in outputs] for place, head in enumerate(self.facts.heads)}
+
+    def _rewards(
+        self, ids: Sequence[Sequence[int]], *, normalised: bool, advance: Advance | None = None
+    ) -> list[float]:
+        scale = self.facts.normalisation
+        if normalised and scale is None:
+            raise UserError(
+                "this reward model has no scale",
+                value=str(self.folder),
+                why="it was trained without development pairs, which give mean and deviation",
+                fix="ask for raw rewards, or train it with --development",
+            )
+        rewards = [sum(outputs) / len(outputs) for outputs in self.outputs(ids, advance=advance)]
+        return [scale.apply(reward) for reward in rewards] if normalised and scale else rewards
 
     def outputs(self, ids: Sequence[Sequence[int]], *, advance: Advance | None = None) -> list[tuple[float, ...]]:
         """Return the model's outputs for texts that are tokens already, ``(H,)`` each, in their order."""
@@ -142,8 +176,9 @@ class FolderReward:
 
 
 def _load(folder: Path, device: Any, dtype: Any) -> tuple[Any, Any]:
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import AutoModelForSequenceClassification
 
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = reward_tokenizer(folder)
     model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=dtype)
+    model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     return tokenizer, model.to(device).eval()

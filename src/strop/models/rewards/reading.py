@@ -1,16 +1,46 @@
-"""How a speech and a response become a reward model's tokens: the same for training, scoring and serving."""
+"""How a speech and a response become a reward model's tokens: one text, the same for training, scoring and serving.
+
+A text ends with exactly one end token, from which the score is read. Whatever a template or a client leaves behind the
+response (an end of turn, a line break, padding) is taken away first: the published server (OpenRLHF's) takes away end
+and padding tokens only, so that a template that writes a line break behind its end of turn gets two ends from it.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from strop.errors import UserError
-from strop.models.render import encode_examples
+from strop.models.render import render_example
 from strop.models.rewards.protocol import Item
 from strop.records.rows import Prompt
 
 Form = Literal["chat", "plain", "pair"]
+
+
+def reward_tokenizer(folder: Path) -> Any:
+    """Return the tokenizer of a model folder with an end token, and a padding token that is none.
+
+    Raises:
+        UserError: It has no end token and no separator, or nothing else to pad with.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    if tokenizer.eos_token is None and tokenizer.sep_token is not None:
+        # An encoder's text ends with its separator.
+        tokenizer.eos_token = tokenizer.sep_token
+    if tokenizer.eos_token is None:
+        raise UserError(
+            "the tokenizer has no end token",
+            value=str(folder),
+            why="a reward is read from it",
+            fix="set eos_token in the folder's tokenizer_config.json",
+        )
+    tokenizer.pad_token = tokenizer.convert_ids_to_tokens(distinct_pad(tokenizer))
+    return tokenizer
 
 
 def form_of(tokenizer: Any, *, encoder: bool) -> Form:
@@ -40,11 +70,54 @@ def encode_items(tokenizer: Any, items: Sequence[Item], *, form: Form, max_lengt
 
 def encode_untrimmed(tokenizer: Any, items: Sequence[Item], *, form: Form) -> list[list[int]]:
     """Return the token ids of each item, however long."""
+    return encode_texts(tokenizer, [render_text(tokenizer, item, form=form) for item in items])
+
+
+def render_text(tokenizer: Any, item: Item, *, form: Form) -> str:
+    """Return an item as the text that the model reads, one end token at its end.
+
+    Args:
+        tokenizer: The reward model's.
+        item: Prompt and response.
+        form: See `RewardFacts.form`.
+
+    Raises:
+        UserError: See `strop.models.render.render_example`.
+    """
+    prompt, response = item
     if form == "pair":
-        speeches, responses = ([spoken(prompt) for prompt, _ in items], [response for _, response in items])
-        return [list(each) for each in tokenizer(speeches, responses)["input_ids"]] if items else []
-    pieces = encode_examples(tokenizer, list(items), chat="on" if form == "chat" else "auto")
-    return [prompt + response for prompt, response in pieces]
+        text = f"{tokenizer.cls_token} {spoken(prompt)} {tokenizer.sep_token} {response}"
+    else:
+        text = "".join(render_example(tokenizer, prompt, response, chat="on" if form == "chat" else "auto"))
+        text = _start(tokenizer) + text if form == "plain" else text
+    return canonical_text(tokenizer, text)
+
+
+def _start(tokenizer: Any) -> str:
+    """Return the start token that the tokenizer puts in front of a plain text; empty where it puts none."""
+    start = tokenizer.bos_token_id
+    added = tokenizer("x")["input_ids"]
+    return str(tokenizer.bos_token) if start is not None and added[:1] == [start] else ""
+
+
+def canonical_text(tokenizer: Any, text: str) -> str:
+    """Return a rendered text with one end token at its end and none, nor padding, in front.
+
+    White space behind the response goes too: it hides the end tokens of templates that write it.
+    """
+    end, pad = str(tokenizer.eos_token), tokenizer.pad_token
+    marks = "|".join(re.escape(mark) for mark in {end, pad} if mark)
+    text = re.sub(rf"^(?:{marks})+", "", text)
+    return re.sub(rf"(?:\s|{marks})+$", "", text) + end
+
+
+def encode_texts(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """Return the token ids of rendered texts, however long; special tokens are those of the text."""
+    if not texts:
+        return []
+    # Not verbose: how long a text may be is told where it is refused.
+    encoded = tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+    return [list(ids) for ids in encoded]
 
 
 def spoken(prompt: Prompt) -> str:
