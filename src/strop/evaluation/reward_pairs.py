@@ -6,6 +6,7 @@ Rows are those of the pairs stage (`prompt`, `chosen`, `rejected`, `gap`, rating
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from strop.evaluation.rewards import RewardQuality, ScoredPair, reward_quality
 from strop.evaluation.statistics import SHARE, Interval, cluster_bootstrap, items_needed, paired_cluster_difference
 from strop.models.rewards import Item, RewardModel
 from strop.records.rows import Identifier, Prompt, Row, identifier, prompt_from_json, prompt_to_json
-from strop.records.tables import iter_table
+from strop.records.tables import atomic_path, iter_table
 from strop.runs.seeds import derive_seed
 
 SIDES = (("chosen", "rejected"), ("better", "worse"))
@@ -234,6 +235,27 @@ def report_on(
     over = paired_cluster_difference(right, longer, groups, _generator(seed, "over longer"))
     alone = cluster_bootstrap(longer, groups, _generator(seed, "longer"), bounds=SHARE)
     return RewardReport(name, revision, quality, alone, over, items_needed(over, 0.0))
+
+
+def write_report(report: RewardReport, path: Path) -> None:
+    """Write a report as JSON, whole or not at all."""
+    with atomic_path(path) as part:
+        part.write_text(json.dumps(report.to_row(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def refuse_equal_scores(report: RewardReport) -> None:
+    """Raise a `UserError` where the model gives both responses of every pair the same reward.
+
+    Raises:
+        UserError: It does.
+    """
+    if report.quality.verdict == "equal scores":
+        raise UserError(
+            "the reward model gives equal scores",
+            value=report.reward,
+            why="both responses of every pair have the same reward: whatever is ranked by it is ranked by nothing",
+            fix="train longer or with a higher learning rate; look at the findings of its training",
+        )
 
 
 def _turned(pair: ScoredPair, leaning: int) -> ScoredPair:

@@ -86,8 +86,12 @@ class RewardFigures:
     margin: Interval
 
     def to_row(self) -> dict[str, Any]:
-        """Return the figures as JSON."""
-        return asdict(self)
+        """Return the figures as JSON; an end that the data do not bound is null."""
+        row = asdict(self)
+        row["margin"] = {
+            key: value if math.isfinite(value) else None for key, value in row["margin"].items() if value is not None
+        }
+        return row
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ def encoder(tiny_encoder: Path) -> Any:
 
 
 def test_a_template_that_writes_a_line_break_behind_its_end(chat: Any) -> None:
-    """The tiny template ends every turn with an end and a line break: OpenRLHF's strip and append would give two ends."""
+    """The tiny template ends turns with an end and a line break: OpenRLHF's strip and append would give two ends."""
     rendered = chat.apply_chat_template(
         [{"role": "user", "content": ITEM[0]}, {"role": "assistant", "content": ITEM[1]}], tokenize=False
     )

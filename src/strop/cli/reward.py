@@ -1,0 +1,12 @@
+"""``strop reward``: train reward models, score responses by them, and find out what they are worth."""
+
+from __future__ import annotations
+
+import typer
+
+from strop.cli.reward_compare import compare_command
+from strop.cli.reward_evaluate import evaluate_command
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+app.command("evaluate")(evaluate_command)
+app.command("compare")(compare_command)
