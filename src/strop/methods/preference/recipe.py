@@ -40,7 +40,7 @@ from strop.methods.preference.online_stages import (
     score_samples,
     watch,
 )
-from strop.methods.preference.policies import is_whole
+from strop.methods.preference.policies import Answering, is_whole
 from strop.methods.preference.preflight import preflight
 from strop.methods.preference.results import compare_policies
 from strop.methods.preference.stages import (
@@ -218,10 +218,8 @@ class PreferenceRun:
             speeches,
             split=split,
             rewards=rewards,
-            system=c.policy.system,
-            max_tokens=c.policy.max_tokens,
+            answering=Answering(c.policy.system, c.policy.max_tokens, self.seed("examined", split)),
             limit=c.policy.examined if split == "development" else None,
-            seed=self.seed("examined", split),
             placement=c.machine,
             name=name,
         )
