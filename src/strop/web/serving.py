@@ -77,7 +77,7 @@ def bind(
         raise UserError(
             "the annotation page needs starlette and uvicorn", why=str(error), fix="pip install 'strop[web]'"
         ) from error
-    listener = _listen(host, port)
+    listener = listen(host, port)
     port = listener.getsockname()[1]
     application = annotation_app(Desk(pairs, file), hosts_for(host, port, elsewhere=elsewhere))
     config = uvicorn.Config(
@@ -94,7 +94,12 @@ def bind(
     return Bound(uvicorn.Server(config), listener, f"http://{f'[{shown}]' if ':' in shown else shown}:{port}/")
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket; port 0 takes a free one.
+
+    Raises:
+        UserError: The port cannot be had.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -70,6 +70,11 @@ class FolderReward:
         """The base model with what became of it."""
         return f"{self.facts.base}, reward model"
 
+    @property
+    def dtype(self) -> str:
+        """The precision of the weights in memory."""
+        return self._dtype
+
     @cached_property
     def revision(self) -> str:
         """The hash of the folder's files, and the precision where it is not float32."""
@@ -86,15 +91,33 @@ class FolderReward:
         Raises:
             UserError: An item is longer than the window.
         """
-        ids = encode_items(self.tokenizer, items, form=self.facts.form, max_length=self.facts.max_length)
-        return self._rewards(ids, normalised=normalised, advance=advance)
+        return self.rewards(self.read_items(items), normalised=normalised, advance=advance)
 
     def score_texts(self, texts: Sequence[str], *, normalised: bool = False) -> list[float]:
-        """Return one reward for each text that is rendered already: what ``/get_reward`` is asked for.
+        """Return one reward for each text that is rendered already.
+
+        Args:
+            texts: See `read_texts`.
+            normalised: As in `score`.
+
+        Raises:
+            UserError: A text is longer than the window.
+        """
+        return self.rewards(self.read_texts(texts), normalised=normalised)
+
+    def read_items(self, items: Sequence[Item]) -> list[list[int]]:
+        """Return the tokens of prompts and responses.
+
+        Raises:
+            UserError: An item is longer than the window.
+        """
+        return encode_items(self.tokenizer, items, form=self.facts.form, max_length=self.facts.max_length)
+
+    def read_texts(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the tokens of texts that are rendered already: what ``/get_reward`` is asked for.
 
         Args:
             texts: Conversations as the model reads them; end and padding tokens around them are set right.
-            normalised: As in `score`.
 
         Raises:
             UserError: A text is longer than the window.
@@ -102,7 +125,7 @@ class FolderReward:
         ids = encode_texts(self.tokenizer, [canonical_text(self.tokenizer, text) for text in texts])
         for text, tokens in zip(texts, ids, strict=True):
             check_window(tokens, text, self.facts.max_length)
-        return self._rewards(ids, normalised=normalised)
+        return ids
 
     def score_heads(self, items: Sequence[Item]) -> dict[str, list[float]]:
         """Return the rewards by principle; empty where the model has one output.
@@ -110,13 +133,22 @@ class FolderReward:
         Raises:
             UserError: An item is longer than the window.
         """
-        ids = encode_items(self.tokenizer, items, form=self.facts.form, max_length=self.facts.max_length)
-        outputs = self.outputs(ids)
+        outputs = self.outputs(self.read_items(items))
         return {head: [row[place] for row in outputs] for place, head in enumerate(self.facts.heads)}
 
-    def _rewards(
-        self, ids: Sequence[Sequence[int]], *, normalised: bool, advance: Advance | None = None
+    def rewards(
+        self, ids: Sequence[Sequence[int]], *, normalised: bool = False, advance: Advance | None = None
     ) -> list[float]:
+        """Return one reward for each text of tokens: the model's output, or the mean of its outputs.
+
+        Args:
+            ids: Tokens, as `read_items` or `read_texts` returns them.
+            normalised: As in `score`.
+            advance: Told how many further texts have been scored.
+
+        Raises:
+            UserError: Normalised rewards are asked of a model without a scale, or a reward is no number.
+        """
         scale = self.facts.normalisation
         if normalised and scale is None:
             raise UserError(

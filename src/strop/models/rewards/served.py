@@ -69,6 +69,15 @@ class ServedReward:
                 advance(len(part))
         return rewards
 
+    def score_text(self, text: str) -> float:
+        """Return the reward of one text that is rendered already, as clients of the published protocol ask for it.
+
+        Raises:
+            UserError: The server refuses it, as one that is longer than its window.
+            Stopped: It does not answer, or answers with something else than a number.
+        """
+        return next(_numbers(self._ask("POST", PATH, {"query": [text]}), 1, self._root))
+
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
