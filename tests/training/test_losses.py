@@ -154,3 +154,16 @@ def test_length_normalised_dpo_compares_per_token(make_job: JobMaker) -> None:
     )
     assert outcome.losses[0] == pytest.approx(math.log(2), abs=1e-6)
     assert outcome.losses[1] == pytest.approx(-functional.logsigmoid(2.0 * margins).mean().item(), abs=2e-5)
+
+
+def test_beta_scales_the_implicit_reward(make_job: JobMaker, tiny_model: Path) -> None:
+    """Beta x log(pi / ref): the same policy and reference, logged at beta 1 and at beta 0.1."""
+    first = make_job("dpo", "first", **WHOLE)
+    train(first)
+    curves = []
+    for beta in (1.0, 0.1):
+        job = make_job("dpo", f"beta{beta}", model=first.out, beta=beta, **{**WHOLE, "save_steps": 0})
+        curves.append(train(job.model_copy(update={"reference": tiny_model})).curve[0])
+    for key in ("rewards/chosen", "rewards/rejected", "rewards/margins"):
+        assert abs(curves[0][key]) > 0.05
+        assert curves[0][key] == pytest.approx(10 * curves[1][key], rel=1e-4)

@@ -329,6 +329,26 @@ def test_watch_stops_the_run_and_a_wider_limit_goes_on(run: Run, make: Make) -> 
     assert run.stage(stages.watch, now, start, limits=wide, iteration=3, seed=0, name="watch")
 
 
+def test_a_reward_that_counts_words_raises_the_alarm(run: Run, make: Make, initial: ModelSpec) -> None:
+    """The reward rises on speeches that nothing was trained on, as it would for a good one; the watch stops it."""
+    speeches = make(
+        train=[{"id": f"t{n}", "speech": speech(n)} for n in range(8)],
+        development=[{"id": f"d{n}", "speech": speech(n + 50)} for n in range(16)],
+    )
+    train = {**TRAIN, "learning_rate": 1e-2, "max_steps": 8, "batch_size": 8, "micro_batch_size": 8}
+    online = settings(speeches=8, samples=6, max_tokens=48, train=train)
+    _, (policy,) = play(run, initial, speeches, online, rounds=1)
+    answering = Answering(system="", max_tokens=48, seed=5)
+    start, now = (
+        look(run, one, initial, speeches, name=name, answering=answering)
+        for one, name in ((initial, "start"), (policy, "now"))
+    )
+    rewards = [sum(row["rewards"]["reward"] for row in one.rows()) for one in (start, now)]
+    assert rewards[1] > rewards[0]
+    with pytest.raises(Stopped, match="nats a token away from the initial one"):
+        run.stage(stages.watch, now, start, limits=WatchLimits(), iteration=1, seed=0, name="watch")
+
+
 def test_checkpoint_by_development_reward(run: Run, make: Make) -> None:
     """The highest mean reward wins; of equal ones the earliest, so that nothing is trained for nothing."""
     looks = {name: examination(make, ["a"], reward) for name, reward in (("one", 1.0), ("two", 3.0), ("three", 3.0))}
