@@ -5,6 +5,10 @@ RECIPES: dict[str, tuple[str, str]] = {
         "strop.methods.head_to_head.config:HeadToHeadConfig",
         "strop.methods.head_to_head.recipe:head_to_head",
     ),
+    "preference": (
+        "strop.methods.preference.config:PreferenceConfig",
+        "strop.methods.preference.recipe:preference",
+    ),
     "weak_to_strong": (
         "strop.methods.weak_to_strong.config:WeakToStrongConfig",
         "strop.methods.weak_to_strong.recipe:weak_to_strong",

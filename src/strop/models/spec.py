@@ -104,7 +104,7 @@ class ModelSpec:
 
     def to_config(self) -> str | dict[str, Any]:
         """Return what `parse_model` reads: the string alone, or a mapping with what differs from the defaults."""
-        plain = _parse_name(self.model)
+        plain = parse_base(self.model)
         changed = {key: getattr(self, key) for key in OPTIONS if getattr(self, key) != getattr(plain, key)}
         changed = {key: _plain(value) for key, value in changed.items()}
         return {"model": self.model, **changed} if changed else self.model
