@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from strop.cli.options import Device, Dtype
+from strop.cli.output import AsJson, print_json
+
+if TYPE_CHECKING:
+    from strop.models.rewards.folder import FolderReward
 
 
 def serve_reward_command(
@@ -21,6 +26,7 @@ def serve_reward_command(
     ] = False,
     device: Device = None,
     dtype: Dtype = None,
+    as_json: AsJson = False,
 ) -> None:
     """Serve a reward model until Ctrl-C: POST /get_reward {"query": [text, ...]} gives {"rewards": [number, ...]}.
 
@@ -40,11 +46,21 @@ def serve_reward_command(
     try:
         app = application(reward, batcher, normalised=normalise, host=host)
         difference = check_parity(reward, app, normalised=normalise)
-        typer.echo(f"{reward.name}, revision {reward.revision[:12]}; window {reward.facts.max_length} tokens")
-        typer.echo(f"served and offline scores agree: largest difference {difference:.1e}")
         if not is_loopback(host):
             typer.echo("WARNING: this server can be reached from other machines, unencrypted, by anybody", err=True)
-        serve(app, host=host, port=port, ready=lambda address: typer.echo(f"{address} (Ctrl-C stops it)"))
+        serve(app, host=host, port=port, ready=lambda address: _tell(reward, address, difference, as_json=as_json))
     finally:
         batcher.close()
         reward.close()
+
+
+def _tell(reward: FolderReward, address: str, difference: float, *, as_json: bool) -> None:
+    """Say what is served where; standard output is flushed, for whoever waits for the address."""
+    if as_json:
+        told = {"address": address, "name": reward.name, "revision": reward.revision}
+        print_json({**told, "max_length": reward.facts.max_length, "largest_difference": difference})
+    else:
+        typer.echo(f"{reward.name}, revision {reward.revision[:12]}; window {reward.facts.max_length} tokens")
+        typer.echo(f"served and offline scores agree: largest difference {difference:.1e}")
+        typer.echo(f"{address} (Ctrl-C stops it)")
+    sys.stdout.flush()
