@@ -17,6 +17,7 @@ from strop.models.spec import BaseField, ModelField
 from strop.runs.configuration import Config
 from strop.runs.shipped import DataPath
 from strop.training.machine import Machine
+from strop.training.mixing import Mix
 from strop.training.settings import PreferenceSettings, RewardSettings
 
 
@@ -62,6 +63,8 @@ class RewardModel(Config):
     """The model to start from, or an encoder; the paper takes the policy's own."""
     train: RewardSettings
     """Bradley-Terry on the training pairs, selected on the development pairs."""
+    mix: Mix | None = None
+    """General pairs to learn from beside those of the domain; null leaves them out."""
     rated: tuple[DataPath, ...] = ()
     """Files of rated responses to learn from in place of the run's own, as a second reward model should."""
 

@@ -14,13 +14,14 @@ from strop.methods.preference.config import RewardModel
 from strop.methods.preference.pairing import PairSettings, make_pairs
 from strop.methods.preference.speeches import SPLITS, SpeechSettings, load_speeches
 from strop.models.placement import Placement
-from strop.models.rewards.facts import RewardFacts, measured
 from strop.models.rewards.folder import FolderReward
 from strop.records.rows import prompt_to_json
-from strop.records.tables import iter_table
+from strop.records.tables import iter_table, read_table
 from strop.runs import Artifact, Stage
 from strop.safety.gate import reply_gate
 from strop.training.machine import Machine, Model, train_in
+from strop.training.mixing import general_pairs, mixed
+from strop.training.reward_files import measure_scale
 from strop.training.settings import PreferenceSettings
 
 QUALITY, COUNTS = "quality.json", "report.json"
@@ -81,27 +82,26 @@ def build_pairs(stage: Stage, rated: Artifact, *, settings: PairSettings, seed: 
 
 def train_reward(stage: Stage, pairs: Artifact, *, reward: RewardModel, machine: Machine, seed: int) -> None:
     """Train a reward model on the training pairs, choose its state on the development pairs, and measure its scale."""
-    development = pairs.path("development.jsonl")
+    rows, development = pairs.path("train.jsonl"), pairs.path("development.jsonl")
+    if reward.mix is not None:
+        rows = stage.folder / "mixture.jsonl"
+        general, kept = general_pairs(reward.mix), reward.mix
+        stage.write_rows(
+            mixed(read_table(pairs.path("train.jsonl")), general, share=kept.share, total=kept.total, seed=seed),
+            rows.name,
+        )
     train_in(
         stage,
         reward.model,
-        pairs.path("train.jsonl"),
+        rows,
         kind="reward",
         settings=reward.train,
         machine=machine,
         seed=seed,
         development=development,
     )
-    folder = stage.folder / "model"
-    facts = RewardFacts.read(folder).model_copy(update={"base": reward.model.model})
-    facts.write(folder)
-    model = FolderReward(folder, device=machine.device, dtype=machine.dtype)
-    try:
-        rows = list(iter_table(development))
-        rewards = model.score([(row["prompt"], row[side]) for row in rows for side in ("chosen", "rejected")])
-    finally:
-        model.close()
-    measured(facts, rewards).write(folder)
+    place = {"device": machine.device, "dtype": machine.dtype}
+    measure_scale(stage.folder / "model", development, base=reward.model.model, **place)
 
 
 def examine_reward(stage: Stage, model: Artifact, pairs: Artifact, *, seed: int, placement: Placement) -> None:
