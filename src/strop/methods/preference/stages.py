@@ -16,7 +16,7 @@ from strop.methods.preference.speeches import SPLITS, SpeechSettings, load_speec
 from strop.models.placement import Placement
 from strop.models.rewards.folder import FolderReward
 from strop.records.rows import prompt_to_json
-from strop.records.tables import iter_table, read_table
+from strop.records.tables import iter_table
 from strop.runs import Artifact, Stage
 from strop.safety.gate import reply_gate
 from strop.training.machine import Machine, Model, train_in
