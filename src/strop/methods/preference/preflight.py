@@ -53,7 +53,7 @@ def preflight(config: PreferenceConfig, *, files: bool = True) -> Cleared:
             warnings.append(NO_JUDGE)
         else:
             judge = _standing(config.comparison.judge, config, warnings, files=files)
-    return Cleared(rater, judge, tuple(warnings))
+    return Cleared(rater, judge, tuple(dict.fromkeys(warnings)))
 
 
 def _standing(judge: JudgeSettings, config: PreferenceConfig, warnings: list[str], *, files: bool) -> Standing | None:

@@ -85,11 +85,9 @@ def train_reward(stage: Stage, pairs: Artifact, *, reward: RewardModel, machine:
     rows, development = pairs.path("train.jsonl"), pairs.path("development.jsonl")
     if reward.mix is not None:
         rows = stage.folder / "mixture.jsonl"
-        general, kept = general_pairs(reward.mix), reward.mix
-        stage.write_rows(
-            mixed(read_table(pairs.path("train.jsonl")), general, share=kept.share, total=kept.total, seed=seed),
-            rows.name,
-        )
+        domain, general = pairs.rows("train.jsonl"), general_pairs(reward.mix)
+        share, total = reward.mix.share, reward.mix.total
+        stage.write_rows(mixed(domain, general, share=share, total=total, seed=seed), rows.name)
     train_in(
         stage,
         reward.model,
