@@ -166,10 +166,13 @@ def merge(start: Path, adapter: Path, out: Path) -> None:
     from peft import PeftModel
     from transformers import AutoConfig
 
+    from strop.models.batching import quiet_transformers
+
     stored = AutoConfig.from_pretrained(plain_model(start)).dtype or torch.float32
-    base = load_start(start, TrainingSettings(learning_rate=1.0, max_steps=1))
-    merged = PeftModel.from_pretrained(base, adapter).merge_and_unload()
-    merged.to(stored).save_pretrained(out)
+    with quiet_transformers():
+        base = load_start(start, TrainingSettings(learning_rate=1.0, max_steps=1))
+        merged = PeftModel.from_pretrained(base, adapter).merge_and_unload()
+        merged.to(stored).save_pretrained(out)
 
 
 def merged_folder(start: Path, adapter: Path, folder: Path) -> Path:
