@@ -26,6 +26,9 @@ from strop.runs.seeds import derive_seed
 FEW_GROUPS = 10
 """Below this many groups an interval over groups is weak evidence, and the report says so."""
 
+FEWEST_DECIDED = 6
+"""Fewest pairs that two must disagree on: with five no exact sign test rejects at 5 %, whoever wins them all."""
+
 Correct = NDArray[np.float64]
 
 
@@ -38,12 +41,19 @@ class Versus:
         difference: The judge's minus the baseline's, paired.
         needed: About how many pairs would tell the two apart, were the difference as measured; None for no difference.
         smallest: The difference that this many pairs find with power 0.8; None where the interval is degenerate.
+        decided: Pairs on which the two are not equally right.
     """
 
     baseline: Interval
     difference: Interval
     needed: int | None
     smallest: float | None
+    decided: int
+
+    @property
+    def distinguishable(self) -> bool:
+        """Say whether the two can be told apart: the interval leaves out 0, and enough pairs decide."""
+        return self.difference.excludes(0) and self.decided >= FEWEST_DECIDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +181,8 @@ def _generator(seed: int, *stream: str) -> np.random.Generator:
 def _versus(right: Correct, theirs: Correct, groups: Sequence[str], generator: np.random.Generator) -> Versus:
     difference = paired_cluster_difference(right, theirs, groups, generator)
     baseline = cluster_bootstrap(theirs, groups, generator, bounds=SHARE)
-    return Versus(baseline, difference, items_needed(difference, 0.0), smallest_shown(difference))
+    decided = int((right != theirs).sum())
+    return Versus(baseline, difference, items_needed(difference, 0.0), smallest_shown(difference), decided)
 
 
 def smallest_shown(difference: Interval) -> float | None:
@@ -219,8 +230,10 @@ def _points(interval: Interval) -> str:
 def compared(name: str, versus: Versus) -> str:
     """Say what the paired difference to a baseline allows to say."""
     said = f"{_points(versus.difference)} against {name!r} at {versus.baseline.estimate:.1%}"
-    if versus.difference.excludes(0):
+    if versus.distinguishable:
         return f"{said}: {'better' if versus.difference.estimate > 0 else 'worse'}, beyond chance"
+    if versus.decided < FEWEST_DECIDED:
+        return f"{said}: not distinguishable, they differ on {versus.decided} of {versus.difference.n:,} pairs"
     said += ": not distinguishable at this n"
     if versus.smallest is not None:
         said += f"; {versus.difference.n:,} pairs like these can show {100 * versus.smallest:.0f} points or more"

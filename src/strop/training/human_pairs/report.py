@@ -9,7 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from strop.judging.fitting.fit_report import SliceFigures, compared, curve_findings, figures, share
+from strop.judging.fitting.fit_report import (
+    FEW_GROUPS,
+    SliceFigures,
+    Versus,
+    compared,
+    curve_findings,
+    figures,
+    share,
+)
 from strop.judging.fitting.learning_curve import LearningCurve
 from strop.judging.pairs import HumanPair
 from strop.judging.qualifying.slices import ALL, HUMAN_PREFERRED, LENGTH_MATCHED
@@ -74,7 +82,7 @@ class ComparisonReport:
         return {**asdict(self), "findings": list(self.findings())}
 
     def table(self) -> list[dict[str, str]]:
-        """Return the table as text: an arm a row, a slice a column."""
+        """Return the table as text: an arm a row, a slice a column, each with its pairs and groups."""
         return [{"arm": arm.name, **{name: _cell(arm, name) for name in SHOWN}} for arm in self.arms]
 
     def findings(self) -> Iterator[str]:
@@ -89,10 +97,22 @@ class ComparisonReport:
             yield f"{arm.name}: right about {told} of {self.pairs:,} pairs in {self.groups:,} groups"
             for part in arm.slices:
                 for name, versus in part.versus.items():
-                    yield f"{arm.name}, {part.name}: {compared(name, versus)}"
+                    yield f"{arm.name}, {part.name}: {compared(name, versus)}{_few(versus)}"
             if arm.curve is not None:
                 for line in curve_findings(arm.curve):
                     yield f"{arm.name}: {line}"
+        yield from self._multiplicity()
+
+    def _multiplicity(self) -> Iterator[str]:
+        """Say how many differences would stand out by chance alone."""
+        found = [versus for arm in self.arms for part in arm.slices for versus in part.versus.values()]
+        outside = sum(versus.distinguishable for versus in found)
+        if found:
+            by_chance = len(found) * (1 - found[0].difference.level)
+            yield (
+                f"{outside} of {len(found)} paired differences stand out; were there none, about {by_chance:.1f} would "
+                "by chance: a single one proves nothing"
+            )
 
 
 def arm_figures(
@@ -124,8 +144,17 @@ def arm_figures(
     return ArmFigures(name, tuple(every[shown] for shown in SHOWN), chosen, curve)
 
 
+def _few(versus: Versus) -> str:
+    groups = versus.difference.groups or 0
+    return f"; weak evidence, {groups} groups" if groups < FEW_GROUPS else ""
+
+
 def _cell(arm: ArmFigures, name: str) -> str:
     found = next((part for part in arm.slices if part.name == name), None)
     if found is None:
         return "not run"
-    return found.unavailable if found.accuracy is None else f"{share(found.accuracy)}, n {found.accuracy.n}"
+    return (
+        found.unavailable
+        if found.accuracy is None
+        else f"{share(found.accuracy)}, {found.accuracy.n} in {found.accuracy.groups}"
+    )
