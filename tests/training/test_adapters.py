@@ -13,7 +13,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from strop.errors import UserError
-from strop.training import TrainingJob, train
+from strop.training import Launcher, TrainingJob, train
 from strop.training.rendering import tokenise
 from strop.training.running import read_rows
 from strop.training.weights import load_tokenizer
@@ -112,6 +112,20 @@ def test_an_adapter_is_resumed_from_a_checkpoint(make_job: JobMaker, tiny_model:
     assert train(stopped).resumed_at == 4
     weights = [(job.out / "adapter" / "adapter_model.safetensors").read_bytes() for job in (whole, stopped)]
     assert weights[0] == weights[1]
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one(make_job: JobMaker, tiny_model: Path) -> None:
+    """Each process loads the reference, scores its share with it and drops it."""
+    first = make_job("dpo", "first", **ALONE)
+    train(first)
+    outcomes = []
+    for name, processes, micro in (("single", 1, 8), ("double", 2, 4)):
+        job = make_job("dpo", name, micro_batch_size=micro, **ALONE)
+        launcher = Launcher(processes=processes) if processes > 1 else Launcher(mode="inline")
+        outcomes.append(train(go_on(job, adapter=first.out / "adapter", reference=tiny_model), launcher=launcher))
+    single, double = (outcome.losses for outcome in outcomes)
+    assert single == pytest.approx(double, abs=2e-5)
 
 
 def test_an_adapter_of_another_rank(make_job: JobMaker, tiny_model: Path) -> None:
