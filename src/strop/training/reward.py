@@ -90,12 +90,14 @@ def load_reward_start(job: TrainingJob, *, outputs: int, pad: int, full_precisio
     """
     import torch
     from transformers import AutoModelForSequenceClassification
+    from trl.trainer.reward_trainer import suppress_seqcls_warning
 
     from strop.models.batching import quiet_transformers
 
     half = job.settings.lora is not None and job.settings.precision == "bf16" and not full_precision
     dtype = torch.bfloat16 if half else torch.float32
-    with quiet_transformers():
+    # That the output layer is new is what is wanted.
+    with quiet_transformers(), suppress_seqcls_warning():
         loaded = AutoModelForSequenceClassification.from_pretrained(job.model, num_labels=outputs, dtype=dtype)
     loaded.config.get_text_config().pad_token_id = pad
     for parameter in head_of(loaded).parameters():
