@@ -1,4 +1,4 @@
-"""The published formats and TRL's, there and back; gold stays in a table of its own."""
+"""The published formats, there and back; gold stays in a table of its own."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from strop.errors import UserError
 from strop.methods.weak_to_strong import data
 from strop.records import Answer, Message, PreferencePair, Prompt, Question, SampledAnswers, SupervisedExample
 from strop.records.tables import read_table, write_table
+from strop.records.training_forms import columns_pair
 
 EXAMPLE = SupervisedExample(3, "Question: a?\nAnswer:", "b")
 PAIR = PreferencePair(3, "Question: a?\nAnswer:", "good", "bad")
@@ -95,7 +96,7 @@ TEXT = st.text(max_size=20)
 def test_what_is_written_is_read_back(identifier: int | str, prompt: str, first: str, second: str) -> None:
     example, pair = SupervisedExample(identifier, prompt, first), PreferencePair(identifier, prompt, first, second)
     assert data.supervised_from_row(data.published_example(example)) == example
-    for write in (data.published_pair, data.columns_pair):
+    for write in (data.published_pair, columns_pair):
         assert data.pair_from_row(json.loads(json.dumps(write(pair)))) == pair
 
 
@@ -108,27 +109,9 @@ def test_every_container_holds_every_format(suffix: str, tmp_path: Path) -> None
     assert list(data.read_pairs(pairs)) == [PAIR]
 
 
-def test_trl_forms() -> None:
-    assert data.trl_example(EXAMPLE) == {"prompt": EXAMPLE.prompt, "completion": " b"}
-    assert data.trl_example(EXAMPLE, conversational=True) == {
-        "prompt": [{"role": "user", "content": EXAMPLE.prompt}],
-        "completion": [{"role": "assistant", "content": "b"}],
-    }
-    assert data.trl_pair(PAIR) == {"prompt": PAIR.prompt, "chosen": " good", "rejected": " bad"}
-    chat = data.trl_pair(PreferencePair(3, CHAT, "good", "bad"), conversational=True)
-    assert data.pair_from_row({"id": 3, **chat}) == PreferencePair(3, CHAT, "good", "bad")
-
-
 def test_a_conversation_does_not_fit_a_plain_format() -> None:
     with pytest.raises(UserError, match="plain prompts"):
         data.published_example(SupervisedExample(3, CHAT, "b"))
-
-
-def test_registry_names_both_columns() -> None:
-    registry = data.llama_factory_registry(["hybrid.json"], ["pairs_chosen_rejected.json"])
-    assert registry["hybrid"] == {"file_name": "hybrid.json", "columns": {"prompt": "content", "response": "output"}}
-    assert registry["pairs_chosen_rejected"]["ranking"] is True
-    assert registry["pairs_chosen_rejected"]["columns"]["rejected"] == "rejected"
 
 
 def test_gsm8k_raw_and_test_form(tmp_path: Path) -> None:

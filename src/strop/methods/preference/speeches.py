@@ -1,4 +1,4 @@
-"""Client speeches: read, cleaned of duplicates, split so that none is on two sides (PsychoCounsel, arXiv 2502.19731)."""
+"""Client speeches: read, cleaned of duplicates, split so that none is on two sides (PsychoCounsel)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files of Weak-to-Strong Reasoning as published, and TRL's: rows in, rows out (``docs/formats.md``).
+"""The files of Weak-to-Strong Reasoning as published: rows in, rows out (``docs/formats.md``).
 
 A training set is a JSON array of ``{"id", "content", "output"}``, answers are JSON lines of ``{"id", "prompt",
 "response"}``, pairs hold ``output: [chosen, rejected]``. Fields that hold gold are never read here but by the readers
@@ -27,6 +27,7 @@ from strop.records import (
 )
 from strop.records.rows import identifier, prompt_from_json
 from strop.records.tables import iter_table
+from strop.records.training_forms import plain_prompt
 
 Row = Mapping[str, Any]
 
@@ -141,90 +142,19 @@ def read_pairs(path: Path, *, fields: Mapping[str, str] | None = None) -> Iterat
     return (pair_from_row(row) for row in iter_table(path, fields=fields))
 
 
-def _plain(prompt: Prompt) -> str:
-    if isinstance(prompt, str):
-        return prompt
-    raise UserError("this format holds plain prompts, not conversations", fix="write TRL's conversational format")
-
-
 def published_example(example: SupervisedExample) -> dict[str, Any]:
     """Return ``{"id", "content", "output"}``, the published form of a training example."""
-    return {"id": example.id, "content": _plain(example.prompt), "output": example.response}
+    return {"id": example.id, "content": plain_prompt(example.prompt), "output": example.response}
 
 
 def published_pair(pair: PreferencePair) -> dict[str, Any]:
     """Return ``{"id", "instruction", "input", "output": [chosen, rejected]}``, the published form of a pair."""
     return {
         "id": pair.id,
-        "instruction": _plain(pair.prompt),
+        "instruction": plain_prompt(pair.prompt),
         "input": "",
         "output": [pair.chosen, pair.rejected],
     }
-
-
-def columns_pair(pair: PreferencePair) -> dict[str, Any]:
-    """Return ``{"id", "instruction", "input", "chosen", "rejected"}``, which LLaMA-Factory reads since 0.8.0."""
-    return {
-        "id": pair.id,
-        "instruction": _plain(pair.prompt),
-        "input": "",
-        "chosen": pair.chosen,
-        "rejected": pair.rejected,
-    }
-
-
-def trl_example(example: SupervisedExample, *, conversational: bool = False, separator: str = " ") -> dict[str, Any]:
-    """Return TRL's prompt-completion form.
-
-    Args:
-        example: The training example.
-        conversational: Messages instead of text.
-        separator: What stands between a plain prompt and its completion: the published prompts end in a colon, and
-            their demonstrations continue with a space.
-    """
-    if conversational:
-        return {"prompt": _messages(example.prompt), "completion": _reply(example.response)}
-    return {"prompt": _plain(example.prompt), "completion": separator + example.response}
-
-
-def trl_pair(pair: PreferencePair, *, conversational: bool = False, separator: str = " ") -> dict[str, Any]:
-    """Return TRL's preference form with an explicit prompt; see `trl_example`."""
-    if conversational:
-        return {
-            "prompt": _messages(pair.prompt),
-            "chosen": _reply(pair.chosen),
-            "rejected": _reply(pair.rejected),
-        }
-    return {
-        "prompt": _plain(pair.prompt),
-        "chosen": separator + pair.chosen,
-        "rejected": separator + pair.rejected,
-    }
-
-
-def _messages(prompt: Prompt) -> list[dict[str, str]]:
-    if isinstance(prompt, str):
-        return [{"role": "user", "content": prompt}]
-    return [{"role": message.role, "content": message.content} for message in prompt]
-
-
-def _reply(response: str) -> list[dict[str, str]]:
-    return [{"role": "assistant", "content": response}]
-
-
-def llama_factory_registry(examples: Iterable[str], pairs: Iterable[str]) -> dict[str, Any]:
-    """Return LLaMA-Factory's ``dataset_info.json`` for files of `published_example` and `columns_pair` rows.
-
-    Differs from the published registry: file names stand alone, so that the folder of the registry is the data set
-    folder, and pairs name their chosen and rejected columns, which releases since 0.8.0 need.
-    """
-    supervised = {"columns": {"prompt": "content", "response": "output"}}
-    ranked = {
-        "ranking": True,
-        "columns": {"prompt": "instruction", "query": "input", "chosen": "chosen", "rejected": "rejected"},
-    }
-    entries = [(name, supervised) for name in examples] + [(name, ranked) for name in pairs]
-    return {Path(name).stem: {"file_name": name, **columns} for name, columns in entries}
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,6 @@ from strop.methods.weak_to_strong.algorithm import TopUp, stage_two
 from strop.methods.weak_to_strong.audit import Quality, selection_quality
 from strop.methods.weak_to_strong.contrast import PUBLISHED_THRESHOLDS, PairRule, Role, Thresholds
 from strop.methods.weak_to_strong.data import (
-    columns_pair,
     published_example,
     published_pair,
     read_answers,
@@ -38,6 +37,7 @@ from strop.methods.weak_to_strong.selection import (
 )
 from strop.records import Answer, Identifier, SampledAnswers
 from strop.records.tables import iter_table, table_writer
+from strop.records.training_forms import columns_pair
 
 Fields = Mapping[str, str] | None
 
