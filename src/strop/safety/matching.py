@@ -79,7 +79,13 @@ def _of_group(group: Group, text: str, words: frozenset[str], denied: Iterable[i
             said = text[start:end].strip()
             if group.negatable and _is_denied(text, start, denied):
                 yield Evidence(
-                    start, f"denied {group.name}", min(group.level, Level.PASSIVE), group.kinds, False, said, frozenset()
+                    start,
+                    f"denied {group.name}",
+                    min(group.level, Level.PASSIVE),
+                    group.kinds,
+                    False,
+                    said,
+                    frozenset(),
                 )
             else:
                 yield Evidence(start, group.name, group.level, group.kinds, group.sure, said, group.signals)

@@ -155,7 +155,9 @@ class _Compiler:
             return f"(?:{self._element(element[1:-1], source)[0]})?", None
         choices = element.split("|")
         patterns = [_GAPS[choice] for choice in choices if choice in _GAPS]
-        words = [one for choice in choices if choice not in _GAPS and choice != "#" for one in self._named(choice, source)]
+        words = [
+            one for choice in choices if choice not in _GAPS and choice != "#" for one in self._named(choice, source)
+        ]
         if not all(one.strip("*") for one in words):
             raise UserError(f"{self.where}: a part of a phrase says nothing", value=element, why=f"in {source!r}")
         longest_first = sorted(set(words), key=lambda one: (-len(one), one))
@@ -175,7 +177,9 @@ class _Compiler:
 
 
 def _lines(text: Any) -> list[str]:
-    return [line.strip() for line in str(text or "").splitlines() if line.strip() and not line.lstrip().startswith("//")]
+    return [
+        line.strip() for line in str(text or "").splitlines() if line.strip() and not line.lstrip().startswith("//")
+    ]
 
 
 @lru_cache(maxsize=4)
@@ -205,6 +209,18 @@ def read_patterns(path: Path = PATTERNS) -> Patterns:
         combinations=tuple(_combination(row, signals, path) for row in values["combinations"]),
         respelling=Respelling(compiler.vocabulary, spellings),
     )
+
+
+def read_groups(path: Path, sections: tuple[str, ...]) -> list[tuple[Group, ...]]:
+    """Read the groups of a file that has no combinations, section by section; lists of the shipped patterns included.
+
+    Raises:
+        UserError: As `read_patterns`.
+    """
+    values, shipped = read_yaml(path).values, read_yaml(PATTERNS).values
+    lists = {name: _lines(text) for name, text in {**shipped["lists"], **values.get("lists", {})}.items()}
+    compiler = _Compiler(lists, read_patterns().spellings, path.name)
+    return [tuple(_group(row, compiler, path) for row in values[section]) for section in sections]
 
 
 def _level(row: Mapping[str, Any], path: Path) -> tuple[Level, tuple[str, ...]]:

@@ -112,9 +112,7 @@ def _by_rules(turns: Sequence[Message], patterns: Patterns) -> Screening:
     for before, turn in zip(turns, turns[1:], strict=False):
         if before.role == "assistant" and turn.role not in NOT_CLIENTS:
             question = patterns.forms(before.content)[0]
-            evidence += [
-                each for form in patterns.forms(turn.content) for each in answered(question, form, patterns)
-            ]
+            evidence += [each for form in patterns.forms(turn.content) for each in answered(question, form, patterns)]
     return _summary(evidence, tuple(levels))
 
 

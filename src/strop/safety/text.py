@@ -22,9 +22,7 @@ EMOJI = {
     "\N{DROP OF BLOOD}": " blood ",
     "\N{RAZOR}": " razor ",
 }
-LOOKALIKES = str.maketrans(
-    "авекмнорстухіјѕԁһԛԝαβγεηικνορτυχωⅼɩıɑɡ", "abekmhopctyxijsdhqwabyenikvoptuxwliiag"
-)
+LOOKALIKES = str.maketrans("авекмнорстухіјѕԁһԛԝαβγεηικνορτυχωⅼɩıɑɡ", "abekmhopctyxijsdhqwabyenikvoptuxwliiag")
 LEET = (str.maketrans("013457@$!|+€", "oieastasilte"), str.maketrans("013457@$!|+€", "oleastasllte"))
 CONTRACTIONS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), form)
