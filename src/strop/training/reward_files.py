@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Literal
@@ -11,7 +12,7 @@ from strop.models.opening import model_folder
 from strop.models.rewards.facts import RewardFacts, is_reward_folder, measured
 from strop.models.rewards.folder import FolderReward
 from strop.models.spec import parse_base
-from strop.records.tables import iter_table, read_table, write_table
+from strop.records.tables import atomic_path, iter_table, read_table, write_table
 from strop.runs.progress import Reporter
 from strop.training.job import TrainingJob, TrainingOutcome
 from strop.training.launching import train
@@ -109,4 +110,15 @@ def measure_scale(folder: Path, pairs: Path, *, base: str, device: str = "auto",
         rewards = model.score(items)
     finally:
         model.close()
-    measured(facts, rewards).write(folder)
+    told = measured(facts, rewards)
+    told.write(folder)
+    if told.normalisation is not None:
+        _name_scale(folder, mean=told.normalisation.mean, std=told.normalisation.std)
+
+
+def _name_scale(folder: Path, *, mean: float, std: float) -> None:
+    """Write the scale where OpenRLHF looks for it: ``mean`` and ``std`` in the model's configuration."""
+    file = folder / "config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    with atomic_path(file) as part:
+        part.write_text(json.dumps({**config, "mean": mean, "std": std}, indent=2) + "\n", encoding="utf-8")
