@@ -25,7 +25,7 @@ class WatchLimits(Config):
     """Largest rise of the share of answers that refuse to help."""
     empty: float | None = Field(0.1, gt=0, lt=1)
     """Largest rise of the share of empty answers."""
-    cut: float | None = Field(0.3, gt=0, lt=1)
+    cut: float | None = Field(0.2, gt=0, lt=1)
     """Largest rise of the share of answers that the token limit cuts: growth that the limit hides from the length."""
     kl: float | None = Field(0.5, gt=0)
     """Largest divergence from the initial policy, in nats a token."""
