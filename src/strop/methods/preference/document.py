@@ -50,6 +50,8 @@ REWARD_NAMES = {
 }
 FIGURES: Mapping[str, Unit] = {"accuracy": "share", "auc": "ratio", "ece": "ratio", "brier": "ratio"}
 SHOWN_SAMPLES = 3
+SLICES = ("principle", "gap", "length", "source")
+"""Kinds of slices that the report shows; the artifact holds all."""
 
 
 def document(config: PreferenceConfig, run: Run, cleared: Cleared, evidence: Evidence) -> Document:
@@ -270,6 +272,7 @@ def _quality_tables(evidence: Evidence) -> Iterator[Table]:
         parts = tuple(
             (f"{kind}: {part}", figures["pairs"], _estimate(figures["accuracy"]))
             for kind, of in slices.items()
+            if kind in SLICES
             for part, figures in of.items()
         )
         if parts:
