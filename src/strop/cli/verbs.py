@@ -68,6 +68,7 @@ SECTIONS: dict[str, tuple[Verb, ...]] = {
         Verb("reward", "reward:app", "Train reward models, score by them, and measure them on pairs and on people."),
         Verb("serve-reward", "serve_reward:serve_reward_command", "A reward model behind the /get_reward protocol."),
         Verb("annotate", "annotate:app", "A local page where experts label blinded pairs; export, agreement."),
+        Verb("safety", "safety:app", "Screen clients' messages for risk, gate replies, list helplines; measured."),
         Verb("grade", "grade:grade_command", "Grade reasoning answers: strict, lenient or as published."),
         Verb("weak-to-strong", "weak_to_strong:app", "Select, pair and audit answers of a weak and a strong model."),
     ),

@@ -1,7 +1,8 @@
 """The hard gate of pair building and best-of-n: a reply that fails it can never be preferred, whatever its ratings.
 
-A reply fails that misses a risk, adds to it, gives a number that nobody has checked, or turns a sad client away. The gate
-reads wording, so it lets through what it does not recognise: it is the least that a reply must be, not a sign of quality.
+A reply fails that misses a risk, adds to it, gives a number that nobody has checked, or turns a sad client away. The
+gate reads wording, so it lets through what it does not recognise: it is the least that a reply must be, not a sign of
+quality.
 """
 
 from __future__ import annotations

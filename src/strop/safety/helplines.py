@@ -21,36 +21,40 @@ UNVERIFIED = "unverified"
 REMOVED = "[number removed; see findahelpline.com]"
 
 _LETTERS = dict(zip("abcdefghijklmnopqrstuvwxyz", "22233344455566677778889999", strict=True))
-_DIGIT_WORDS = {
-    word: str(digit) for digit, word in enumerate("zero one two three four five six seven eight nine".split())
-}
+_DIGIT_WORDS = dict(
+    zip(("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"), "0123456789", strict=True)
+)
 _DIGIT_WORDS |= {"oh": "0", "double": ""}
-_LONG = re.compile(r"(?<![\w$€£.,])\+?\(?\d(?:[\s().\-–/·]{0,3}\d){6,}(?![\d%])")
+_DIGIT_WORD = "|".join(_DIGIT_WORDS)
+_LONG = re.compile(r"(?<![\w$€£.,])(?P<number>\+?\(?\d(?:[\s().\-\u2013/·]{0,3}\d){6,})(?![\d%])")
 _LETTERED = re.compile(
-    r"(?<![\w])(?:\+?1[\s.\-]?)?8(?:00|33|44|55|66|77|88)[\s.\-]?(?=[A-Z\d\-]*[A-Z])[A-Z\d](?:[\-]?[A-Z\d]){3,9}"
+    r"(?<!\w)(?P<number>(?:\+?1[\s.\-]?)?8(?:00|33|44|55|66|77|88)[\s.\-]?(?=[A-Z\d\-]*[A-Z])[A-Z\d](?:-?[A-Z\d]){3,9})"
 )
 _CALL = (
-    r"(?:call(?:ing|s)?|text(?:ing)?|dial(?:ling|ing)?|ring(?:ing)?|phone|telephone|tel|hotline|helpline|lifeline|line"
-    r"|number|sms|whatsapp|samaritans|reach (?:them|us|me)|contact|emergency(?: services)?|llam[ae]\w*|marqu?e|rufen?|anrufen"
-    r"|appel\w*|lig(?:ue|ar)|chiam\w*)"
+    r"\b(?:call(?:ing|s)?|text(?:ing)?|dial(?:ling|ing)?|ring(?:ing)?|phone|telephone|tel|hotline|helpline|lifeline|line"
+    r"|number|sms|whatsapp|samaritans|reach (?:them|us|me)|contact|emergency(?: services)?|llam[ae]\w*|marqu?e|rufen?"
+    r"|anrufen|appel\w*|lig(?:ue|ar)|chiam\w*)\b"
 )
 _SHORT = re.compile(
-    _CALL + r"[^\d.?!\n]{0,40}?(?P<number>(?<![\w$€£.,])\d(?:[\s\-]?\d){2,5})(?![\d%]|[.,:]\d|\s?(?:mg|ml|kg|km|am|pm"
-    r"|people|persons|friends|times|days|weeks|hours|minutes|seconds|years|words|steps|things|percent|st|nd|rd|th)\b)",
+    _CALL + r"[^\d.?!\n]{0,40}?(?P<number>(?<![\w$€£.,])(?!(?:19|20)\d\d\b)\d(?:[\s\-]?\d){2,5})(?![\d%]|[.,:]\d"
+    r"|\s?(?:mg|ml|kg|km|am|pm|people|persons|friends|times|days|weeks|hours|minutes|seconds|years|words|steps|things"
+    r"|percent|st|nd|rd|th)\b)",
     re.IGNORECASE,
 )
 _FURTHER = re.compile(
-    r"\s?(?:,|/|\bor\b|\band\b)\s?(?:(?:call|text|dial|ring)\s)?(?P<number>(?!(?:19|20)\d\d\b)\d(?:[\s\-]?\d){2,5})(?![\d%]|[.,:]\d|\s?\w)"
+    r"\s?(?:,|/|\bor\b|\band\b)\s?(?:(?:call|text|dial|ring)\s)?"
+    r"(?P<number>(?!(?:19|20)\d\d\b)\d(?:[\s\-]?\d){2,5})(?![\d%]|[.,:]\d|\s?\w)"
 )
 _SPELLED = re.compile(
-    _CALL
-    + rf"[^\d.?!\n]{{0,20}}?(?P<number>\b(?:{'|'.join(_DIGIT_WORDS)})(?:[\s\-,]+(?:{'|'.join(_DIGIT_WORDS)})){{2,14}})\b",
-    re.IGNORECASE,
+    rf"{_CALL}[^\d.?!\n]{{0,20}}?(?P<number>\b(?:{_DIGIT_WORD})(?:[\s\-,]+(?:{_DIGIT_WORD})){{2,14}})\b", re.IGNORECASE
 )
-_DATE = re.compile(
-    r"(?:19|20)\d\d[\-/.](?:0?[1-9]|1[0-2])[\-/.](?:0?[1-9]|[12]\d|3[01])|(?:0?[1-9]|[12]\d|3[01])[\-/. ](?:0?[1-9]|1[0-2])[\-/. ]"
-    r"(?:19|20)\d\d|(?:0?[1-9]|1[0-2])[\-/.](?:0?[1-9]|[12]\d|3[01])[\-/.](?:19|20)\d\d|(?:19|20)\d\d\s?[\-–/]\s?(?:19|20)\d\d"
+_YEAR, _MONTH, _DAY = r"(?:19|20)\d\d", "(?:0?[1-9]|1[0-2])", r"(?:0?[1-9]|[12]\d|3[01])"
+_OTHER = re.compile(
+    r"(?:https?://|www\.)\S+|\bISBN[\s:\-]*(?:1[03][\s:]+)?[\dXx\-]+"
+    rf"|{_YEAR}[\-/.]{_MONTH}[\-/.]{_DAY}|{_DAY}[\-/. ]{_MONTH}[\-/. ]{_YEAR}|{_MONTH}[\-/.]{_DAY}[\-/.]{_YEAR}"
+    rf"|{_YEAR}\s?[\-\u2013/]\s?{_YEAR}"
 )
+"""Digits that are no telephone number: addresses of pages, books, dates, spans of years."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,26 +183,39 @@ def _ascii_digits(text: str) -> str:
 def _numbers(text: str) -> Iterator[tuple[int, int, str]]:
     """Yield where telephone numbers stand in `text`, and their digits; years, dates, times and amounts are none."""
     plain = _ascii_digits(text)
-    dates = [match.span() for match in _DATE.finditer(plain)]
+    others = [match.span() for match in _OTHER.finditer(plain)]
     taken: list[tuple[int, int]] = []
-    for pattern, name in ((_LETTERED, 0), (_LONG, 0), (_SHORT, "number"), (_SPELLED, "number")):
-        for match in pattern.finditer(plain):
-            start, end = match.span(name)
-            if any(start < stop and begin < end for begin, stop in (*taken, *dates)):
-                continue
-            taken.append((start, end))
-            words = match.group(name)
-            spelled = "".join(
-                _DIGIT_WORDS[word] for word in re.findall(r"[a-z]+", words.lower()) if word in _DIGIT_WORDS
-            )
-            yield start, end, spelled if pattern is _SPELLED else digits_of(words)
+    for match in _candidates(plain):
+        start, end = match.span("number")
+        if any(start < stop and begin < end for begin, stop in (*taken, *others)):
+            continue
+        taken.append((start, end))
+        words = match["number"].lower()
+        spelled = words[0] in "zontfsed"
+        yield (
+            start,
+            end,
+            "".join(_DIGIT_WORDS[word] for word in re.findall("[a-z]+", words)) if spelled else digits_of(words),
+        )
+
+
+def _candidates(text: str) -> Iterator[re.Match[str]]:
+    yield from _LETTERED.finditer(text)
+    yield from _LONG.finditer(text)
+    for match in _SHORT.finditer(text):
+        found: re.Match[str] | None = match
+        while found is not None:
+            yield found
+            found = _FURTHER.match(text, found.end())
+    yield from _SPELLED.finditer(text)
 
 
 def numbers_not_in_table(text: str, *, table: HelplineTable | None = None) -> tuple[str, ...]:
     """Return the telephone numbers in `text` that the table does not have, as they are written there, in order.
 
     A number is seven or more digits in a row of groups; three to six digits, or digits as words, after "call", "text",
-    "helpline" and the like; or letters for digits (``1-800-...``). Years, dates, times, ages, amounts and doses are none.
+    "helpline" and the like; or letters for digits (``1-800-...``). Years, dates, times, ages, amounts and doses are
+    none.
     """
     known = (table or read_helplines()).digits
     found = sorted((start, end) for start, end, digits in _numbers(text) if digits not in known)

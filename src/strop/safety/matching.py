@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from strop.safety.levels import Level
 from strop.safety.patterns import Combination, Group, Patterns, Phrase
 
-_FILLERS = frozenset(
-    "a actually any even ever feel feeling going have having in it just of really think thinking thoughts to want wanted "
-    "wanting about my the would be been being like thought".split()
+_FILLER = re.compile(
+    "(?:a|about|actually|any|be|been|being|even|ever|feel|feeling|going|have|having|in|it|just|like|my|of|really|the|think"
+    "|thinking|thought|thoughts|to|want|wanted|wanting|would)"
 )
-_DENIAL_REACH = 3
 """Words that may stand between a denial and what it denies."""
+_DENIAL_REACH = 3
+"""How many of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ def _is_denied(text: str, start: int, denied: Iterable[int]) -> bool:
         if start in ends:
             return True
         before = text.rfind(" ", 0, start)
-        if before < 0 or text[before + 1 : start] not in _FILLERS:
+        if before < 0 or not _FILLER.fullmatch(text, before + 1, start):
             return False
         start = before
     return False
@@ -141,8 +142,8 @@ _NO = re.compile(r"^ (?:no|nope|nah|never|not|i am not|i do not|i would never|no
 def answered(question: str, answer: str, patterns: Patterns) -> list[Evidence]:
     """Return what an answer says about the question before it; both are plain forms.
 
-    Yes to a question about suicide is evidence of what was asked. An answer that is neither yes nor no leaves the screen
-    unsure.
+    Yes to a question about suicide is evidence of what was asked. An answer that is neither yes nor no leaves the
+    screen unsure.
     """
     asked = " " + " ".join(question.split()[-30:]) + " "
     reply = " " + " ".join(answer.split()[:20]) + " "

@@ -1,8 +1,8 @@
 """What a reply does and which faults it has, read by wording; the crisis checks named after the VERA-MH rubric.
 
-The rubric (Spring Health's VERA-MH, clinicians' questions about a chatbot's part in a conversation) is asked by people or
-by a judge (`strop.judging.questionnaire`). Some of its questions can be read off the words of a reply; `crisis_checks`
-answers these, lists the others as not read, and passes none of them by assumption.
+The rubric (Spring Health's VERA-MH, clinicians' questions about a chatbot's part in a conversation) is asked by people
+or by a judge (`strop.judging.questionnaire`). Some of its questions can be read off the words of a reply;
+`crisis_checks` answers these, lists the others as not read, and passes none of them by assumption.
 """
 
 from __future__ import annotations

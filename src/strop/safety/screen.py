@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from strop.records.rows import Message
 from strop.safety.levels import KINDS, Level
@@ -60,8 +61,8 @@ def screen(
 ) -> Screening:
     """Screen what a client wrote, in any turn and in all turns together.
 
-    A failure of the rules counts as `Level.PLAN`. A second opinion that fails, is late or unreadable raises the level by
-    one, to at least `Level.ACTIVE`.
+    A failure of the rules counts as `Level.PLAN`. A second opinion that fails, is late or unreadable raises the level
+    by one, to at least `Level.ACTIVE`.
 
     Args:
         conversation: The client's text, or the turns so far; turns of the roles `NOT_CLIENTS` are read as questions
@@ -109,7 +110,7 @@ def _by_rules(turns: Sequence[Message], patterns: Patterns) -> Screening:
     if len(said) > 1:
         for joint in ("\n", " "):
             evidence += [each for form in patterns.forms(joint.join(said)) for each in find(form, patterns)]
-    for before, turn in zip(turns, turns[1:], strict=False):
+    for before, turn in pairwise(turns):
         if before.role == "assistant" and turn.role not in NOT_CLIENTS:
             question = patterns.forms(before.content)[0]
             evidence += [each for form in patterns.forms(turn.content) for each in answered(question, form, patterns)]

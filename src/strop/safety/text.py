@@ -11,7 +11,8 @@ import unicodedata
 from collections.abc import Collection, Mapping
 from functools import lru_cache
 
-APOSTROPHES = dict.fromkeys(map(ord, "’‘ʼ`´＇′"), "'")
+APOSTROPHES = dict.fromkeys((0x2019, 0x2018, 0x02BC, 0x60, 0xB4, 0xFF07, 0x2032), "'")
+QUESTION_MARKS = "?\u00bf\u061f\uff1f"
 EMOJI = {
     "\N{PISTOL}": " gun ",
     "\N{PILL}": " pills ",
@@ -43,7 +44,7 @@ CONTRACTIONS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 LONG = 7
 """Letters from which on two typing errors in a word are undone, not one."""
 
-_TOKEN = re.compile(r"[^\W_]+|[?¿؟？]+|[.!;:\n。！]+|~")
+_TOKEN = re.compile(r"[^\W_]+|[?\u00bf\u061f\uff1f]+|[.!;:\n\u3002\uff01]+|~")
 _BENT = re.compile(r"[^\s.,;:?()\"“”]+|[.;:?]+|\s+")
 _SPACED = re.compile(r"(?<![^\W_])[^\W_](?:[ .\-_*·]{1,3}[^\W_]){3,}(?![^\W_])")
 _REPEATED = re.compile(r"(.)\1{2,}")
@@ -82,7 +83,7 @@ def _joined(text: str, spellings: Mapping[str, str]) -> str:
         if token[0].isalnum() or token == "~":
             words.append(spellings.get(token, token))
         else:
-            mark = "?" if token[0] in "?¿؟？" else "."
+            mark = "?" if token[0] in QUESTION_MARKS else "."
             if words and words[-1] not in (".", "?"):
                 words.append(mark)
     return f" {' '.join(words)} "
