@@ -239,6 +239,29 @@ class Fact:
 
 
 @dataclass(frozen=True, config=_RECORD)
+class Product:
+    """Something that a run leaves for use elsewhere; `strop export` takes it out of the run folder.
+
+    Attributes:
+        name: What to call it; unique in its report, and made of a-z, 0-9, ``_``, ``.`` and ``-``.
+        kind: A causal language model, a reward model, or preference pairs.
+        artifact: Name of the stage's artifact that holds it.
+        path: The folder or file inside that artifact; all of it where empty.
+        base: The model that it was trained from; empty where it was not trained.
+        final: Whether it is what the run was for: these are exported unless others are named.
+        note: What a person should know about it, in one line.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
+    kind: Literal["model", "reward_model", "pairs"]
+    artifact: str
+    path: str = ""
+    base: Text = ""
+    final: bool = False
+    note: Text = ""
+
+
+@dataclass(frozen=True, config=_RECORD)
 class Document:
     """Everything that a report says.
 
@@ -252,6 +275,8 @@ class Document:
         stages: What each stage cost.
         machine: Machine and versions.
         provenance: Config, data and code hashes, seeds.
+        products: What the run made; names are unique.
+        intended_use: What the products are for and what not, a paragraph each; the cards say it.
     """
 
     title: str
@@ -266,10 +291,15 @@ class Document:
     stages: tuple[StageFact, ...] = ()
     machine: tuple[Fact, ...] = ()
     provenance: tuple[Fact, ...] = ()
+    products: tuple[Product, ...] = ()
+    intended_use: tuple[Text, ...] = ()
     schema_version: Literal[1] = 1
 
     def __post_init__(self) -> None:
-        names = [number.name for number in self.numbers]
-        repeated = sorted({name for name in names if names.count(name) > 1})
-        if repeated:
-            raise ValueError(f"number names must be unique, these repeat: {', '.join(repeated)}")
+        for what, names in (
+            ("number", [number.name for number in self.numbers]),
+            ("product", [product.name for product in self.products]),
+        ):
+            repeated = sorted({name for name in names if names.count(name) > 1})
+            if repeated:
+                raise ValueError(f"{what} names must be unique, these repeat: {', '.join(repeated)}")

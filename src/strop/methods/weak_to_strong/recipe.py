@@ -7,12 +7,13 @@ scientist needs beside it. Every seed is an experiment of its own; all of them m
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from strop.methods.weak_to_strong.config import WeakToStrongConfig
 from strop.methods.weak_to_strong.document import document
 from strop.methods.weak_to_strong.preflight import preflight
+from strop.methods.weak_to_strong.products import products
 from strop.methods.weak_to_strong.results import Experiment, Iteration, summarise
 from strop.methods.weak_to_strong.stages import (
     answer,
@@ -48,7 +49,8 @@ def weak_to_strong(config: WeakToStrongConfig, run: Run) -> Document:
         same_items=config.data.kind == "files",
         name="results",
     )
-    return document(config, results, experiments)
+    made = products(config, run.artifacts, final=_final(config))
+    return replace(document(config, results, experiments), products=tuple(made))
 
 
 def _final(config: WeakToStrongConfig) -> str:
