@@ -1,8 +1,8 @@
 """What a risk screen is worth on labelled messages: recall by level and style, false alarms, with intervals.
 
-Variants of one scenario are alike, so the intervals count scenarios: Wilson's interval at the effective number of messages
-(Kish's design effect, at least 1; the number of scenarios where all of them say the same). Near a share of 1, where the
-figures of a good screen lie, resampling a few dozen scenarios gives no usable interval.
+Variants of one scenario are alike, so the intervals count scenarios: Wilson's interval at the effective number of
+messages (Kish's design effect, at least 1; the number of scenarios where all of them say the same). Near a share of 1,
+where the figures of a good screen lie, resampling a few dozen scenarios gives no usable interval.
 """
 
 from __future__ import annotations
