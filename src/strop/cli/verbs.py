@@ -70,6 +70,9 @@ SECTIONS: dict[str, tuple[Verb, ...]] = {
         Verb("annotate", "annotate:app", "A local page where experts label blinded pairs; export, agreement."),
         Verb("safety", "safety:app", "Screen clients' messages for risk, gate replies, list helplines; measured."),
         Verb("grade", "grade:grade_command", "Grade reasoning answers: strict, lenient or as published."),
+        Verb(
+            "preference", "preference:app", "Client speeches and preference pairs: cleaned, split, paired, with a card."
+        ),
         Verb("weak-to-strong", "weak_to_strong:app", "Select, pair and audit answers of a weak and a strong model."),
     ),
 }
