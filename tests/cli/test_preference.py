@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from datasets import load_dataset
 from pyarrow import parquet
 
 from strop.cli.main import run
@@ -56,6 +57,19 @@ def test_pairs_in_every_form(rated: Path, tmp_path: Path, capsys: pytest.Capture
     before = {path: path.read_bytes() for path in out.rglob("*.*")}
     assert _run(capsys, *given, "--json", "--test", "0.2", "--rubric", "principles-v1")[0] == 0
     assert before == {path: path.read_bytes() for path in out.rglob("*.*")}
+
+
+def test_the_folder_is_a_data_set_of_the_hub(rated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`datasets` finds the published files by the card, and nothing else of the folder."""
+    out = tmp_path / "pairs"
+    given = ["preference", "pairs", str(rated), "--out", str(out), "--fields", "speech=text", "--test", "0.3"]
+    assert _run(capsys, *given)[0] == 0
+    loaded = load_dataset(str(out), cache_dir=str(tmp_path / "cache"))
+    rows = read_table(out / "rows.jsonl")
+    assert {name: len(split) for name, split in loaded.items()} == {
+        split: sum(row["split"] == split for row in rows) for split in ("train", "development", "test")
+    }
+    assert loaded["train"][0]["question"] == next(row["prompt"] for row in rows if row["split"] == "train")
 
 
 def test_pairs_for_people(rated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -76,7 +76,6 @@ def pair_files(request: PairRequest) -> Pairs:
     Raises:
         UserError: The table is broken or gives no pair; nothing was written.
     """
-
     if request.development + request.test >= 1:
         shares = f"{request.development} and {request.test}"
         raise UserError("the shares of development and test leave nothing to train on", value=shares)
