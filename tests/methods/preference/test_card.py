@@ -52,7 +52,7 @@ def _facts(
     ]
     rule = PairSettings(**settings)
     made = make_pairs(table, rule, seed=seed)
-    return card_facts(made.rows, made.counts, rule, provenance, seed=seed, second_check=count % 2 == 0)
+    return card_facts(made.rows, made.counts.to_row(), rule, provenance, seed=seed, second_check=count % 2 == 0)
 
 
 def _numbers(value: Any) -> set[str]:

@@ -101,6 +101,13 @@ def test_a_repeated_id_with_the_same_words_is_a_copy(tmp_path: Path) -> None:
     assert (len(found.speeches), found.left_out[speeches.SAME]) == (12, 12)
 
 
+def test_an_edited_speech_under_its_id_is_a_near_duplicate(tmp_path: Path) -> None:
+    texts = _texts(12)
+    edited = {"id": 3, "speech": f"{texts[3]} Thank you."}
+    found = _load(tmp_path / "s.jsonl", [{"id": n, "speech": text} for n, text in enumerate(texts)] + [edited])
+    assert (len(found.speeches), found.left_out[speeches.NEAR]) == (12, 1)
+
+
 def test_settings_that_leave_nothing() -> None:
     with pytest.raises(ValueError, match="leave nothing to train on"):
         SpeechSettings(files=(Path("a.jsonl"),), test=0.5, development=0.5)

@@ -17,7 +17,7 @@ from strop.errors import UserError
 from strop.evaluation.statistics import SHARE, Interval, cluster_bootstrap
 from strop.judging.qualifying.certificate import Certificate
 from strop.methods.preference.formats import OPENRLHF_FLAGS, PUBLISHED, SETS, pairs_by_set
-from strop.methods.preference.pairing import PairCounts, PairSettings
+from strop.methods.preference.pairing import PairSettings
 from strop.methods.preference.ratings import HIGHEST, LOWEST, SAFETY
 from strop.runs.seeds import derive_seed
 
@@ -86,7 +86,7 @@ def with_certificate(provenance: Provenance, path: Path) -> Provenance:
 
 def card_facts(
     rows: Sequence[Row],
-    counts: PairCounts,
+    counts: Mapping[str, Any],
     settings: PairSettings,
     provenance: Provenance,
     *,
@@ -97,7 +97,8 @@ def card_facts(
 
     Args:
         rows: The pairs.
-        counts: What became of speeches, responses and possible pairs.
+        counts: What became of speeches, responses and possible pairs: `PairCounts.to_row`, or the `report.json` of a
+            run's stage `pairs`.
         settings: The rule by which the pairs were made.
         provenance: What the rows cannot tell.
         seed: Of the run; the draws of the intervals derive from it.
@@ -113,7 +114,7 @@ def card_facts(
         "files": {name.replace("test_close", "close"): f"{PUBLISHED}/{name}.parquet" for name in sets},
         "pairs": len(rows),
         "sets": [_set_facts(name, sets[name]) for name in SETS if name in sets],
-        "counts": counts.to_row(),
+        "counts": counts,
         "min_gap": settings.min_gap,
         "gate": settings.gate,
         "second_check": second_check,

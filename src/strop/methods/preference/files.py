@@ -94,7 +94,7 @@ def pair_files(request: PairRequest) -> Pairs:
         )
     settings = request.settings
     checked = request.gate is not None
-    facts = card_facts(made.rows, made.counts, settings, request.provenance, seed=request.seed, second_check=checked)
+    facts = card_facts(made.rows, counts, settings, request.provenance, seed=request.seed, second_check=checked)
     write_table(request.out / ROWS, made.rows)
     write_formats(request.out, made.rows, principles=settings.principles, expected=settings.expected)
     _write(request.out / CARD, render_card(facts))

@@ -163,8 +163,8 @@ def load_speeches(settings: SpeechSettings, *, seed: int) -> Speeches:
             left_out[reason] += 1
     unlike = _without_copies(candidates)
     left_out[SAME] = len(candidates) - len(unlike)
-    _require_own_ids(unlike)
     kept = _without_near_duplicates(unlike, settings.near_duplicates)
+    _require_own_ids(kept)
     left_out[NEAR] = len(unlike) - len(kept)
     shares = {"development": settings.development, "test": settings.test}
     speeches = tuple(
