@@ -60,6 +60,7 @@ SECTIONS: dict[str, tuple[Verb, ...]] = {
         Verb("show", "show:show_command", "What a run did, in the terminal."),
         Verb("report", "report:report_command", "Rebuild a run's report.html."),
         Verb("trace", "trace:trace_command", "What a reported number was made from, back to the calls."),
+        Verb("export", "export:export_command", "Models, GGUF and pairs out of a run's folder, with cards."),
         Verb("store", "store:app", "Size and pruning of the store of model calls."),
     ),
     "On files": (

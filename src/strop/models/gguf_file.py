@@ -1,19 +1,21 @@
 """A model folder as one GGUF file, for llama.cpp and what is built on it; only where nothing has to be guessed.
 
 The `gguf` library names the tensors and writes the file. What it leaves to its callers is done here: which
-architectures keep their meaning, the order of the rows of query and key weights, and how text is cut before byte-pair
-merging. Of the last, llama.cpp knows a fixed list by name; a tokenizer that is none of them would be read with other
-tokens, so it is refused.
+architectures keep their meaning, the order of the rows of query and key weights, and stretched positions. How text
+becomes tokens is `strop.models.gguf_vocabulary`. Tensors pass one by one: memory holds the largest, not the model.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from strop.errors import UserError
+from strop.models.gguf_vocabulary import add_vocabulary, check_vocabulary
 from strop.models.weights import check_folder
 
 Weights = Literal["f32", "f16", "bf16", "q8_0"]
@@ -25,22 +27,44 @@ ARCHITECTURES: Mapping[str, str] = {
     "Qwen2ForCausalLM": "QWEN2",
 }
 """What can be written: transformers' class and the name of gguf's architecture."""
+OWN_CONVERTER = "use llama.cpp's own converter on the safetensors folder"
+ROPE_FACTORS = "rope_freqs.weight"
+_COMPUTED = ".rotary_emb.inv_freq"
+"""Ends the names of what old files hold although it follows from the configuration."""
 
-GPT2_REGEX = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-LLAMA3_REGEX = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-QWEN2_REGEX = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-CUTS: Mapping[tuple[str, ...], str] = {
-    (GPT2_REGEX,): "gpt-2",
-    ("digits", GPT2_REGEX): "smollm",
-    (LLAMA3_REGEX,): "llama-bpe",
-    (QWEN2_REGEX,): "qwen2",
-}
-"""How a tokenizer cuts text before merging, and llama.cpp's name for it."""
+
+@dataclass(frozen=True, slots=True)
+class GgufFacts:
+    """What a GGUF file says about itself.
+
+    Attributes:
+        architecture: As llama.cpp names it.
+        tensors: How many there are.
+        tokens: Size of the vocabulary.
+    """
+
+    architecture: str
+    tensors: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Tensor:
+    """One tensor on its way.
+
+    Attributes:
+        file: Where it lies.
+        name: Its name there.
+        written: Its name in GGUF.
+        shape: ``(rows, columns)`` of a matrix, ``(rows,)`` of a vector.
+        heads: Heads whose rows are to be interleaved, or 0.
+    """
+
+    file: Path
+    name: str
+    written: str
+    shape: tuple[int, ...]
+    heads: int
 
 
 def write_gguf(folder: Path, out: Path, *, weights: Weights = "f16", name: str = "") -> Path:
@@ -56,29 +80,94 @@ def write_gguf(folder: Path, out: Path, *, weights: Weights = "f16", name: str =
         `out`.
 
     Raises:
-        UserError: The architecture, its positions or its tokenizer cannot be written without a change of meaning.
+        UserError: The model cannot be written without a change of meaning, or a weight overflows half precision.
+        Stopped: The disk is full.
     """
     import gguf
 
     from strop.records.tables import atomic_path
 
-    check_folder(folder)
+    check_gguf(folder)
     config = _read(folder / "config.json")
     architecture = _architecture(config)
-    _require_plain_positions(config)
-    kind = gguf.MODEL_ARCH[architecture]
+    tensors = _plan(folder, config, architecture)
+    factors = rope_factors(config)
     with atomic_path(out) as part:
-        writer = gguf.GGUFWriter(part, gguf.MODEL_ARCH_NAMES[kind])
-        _describe(writer, config, weights, name or folder.name)
-        _add_tokenizer(writer, folder, int(config["vocab_size"]))
-        names = gguf.get_tensor_name_map(kind, int(config["num_hidden_layers"]))
-        for tensor_name, array, stored in _tensors(folder, config, architecture, names, weights):
-            writer.add_tensor(tensor_name, array, raw_dtype=stored)
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
-        writer.close()
+        writer = gguf.GGUFWriter(part, gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH[architecture]])
+        try:
+            _describe(writer, config, weights, name or folder.name)
+            add_vocabulary(writer, folder, int(config["vocab_size"]))
+            if factors is not None:
+                writer.add_tensor_info(ROPE_FACTORS, factors.shape, factors.dtype, factors.nbytes)
+            for tensor in tensors:
+                _announce(writer, tensor, weights)
+            writer.write_header_to_file()
+            writer.write_kv_data_to_file()
+            writer.write_ti_data_to_file()
+            if factors is not None:
+                writer.write_tensor_data(factors)
+            for tensor in tensors:
+                writer.write_tensor_data(_stored(tensor, weights))
+        finally:
+            writer.close()
     return out
+
+
+def check_gguf(folder: Path) -> tuple[str, ...]:
+    """Make sure that a model folder can be written as GGUF, as far as configuration, tokenizer and names tell.
+
+    Returns:
+        What llama.cpp does otherwise than transformers, a sentence each.
+
+    Raises:
+        UserError: It cannot be written without a change of meaning.
+    """
+    try:
+        import gguf  # noqa: F401
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise UserError("GGUF files need gguf and torch", why=str(error), fix="pip install 'strop[train]'") from error
+    check_folder(folder)
+    config = _read(folder / "config.json")
+    _require_known(config)
+    _plan(folder, config, _architecture(config))
+    return (*_window_notes(config), *check_vocabulary(folder, int(config["vocab_size"])))
+
+
+def read_gguf(file: Path) -> GgufFacts:
+    """Return what a GGUF file says about itself.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    import gguf
+
+    try:
+        reader = gguf.GGUFReader(file)
+        architecture = str(reader.fields["general.architecture"].contents())
+        tokens = len(reader.fields["tokenizer.ggml.tokens"].data)
+    except (ValueError, KeyError, IndexError, OSError) as error:
+        raise UserError("a GGUF file cannot be read", value=str(file), why=str(error)) from error
+    return GgufFacts(architecture, len(reader.tensors), tokens)
+
+
+def verify_gguf(file: Path, folder: Path) -> GgufFacts:
+    """Read a file back and compare it with the folder that it was made from.
+
+    Raises:
+        UserError: It cannot be read, or tensors or tokens are missing.
+    """
+    config = _read(folder / "config.json")
+    tensors = len(_plan(folder, config, _architecture(config))) + (rope_factors(config) is not None)
+    found = read_gguf(file)
+    if (found.tensors, found.tokens) != (tensors, config["vocab_size"]):
+        raise UserError(
+            "a GGUF file is not what was written",
+            value=f"{found.tensors} tensors, {found.tokens} tokens",
+            why=f"the folder holds {tensors} and {config['vocab_size']}",
+            fix="check the disk, and write it again",
+        )
+    return found
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -93,146 +182,175 @@ def _architecture(config: Mapping[str, Any]) -> str:
             "this architecture cannot be written as GGUF",
             value=told,
             why="its tensors have no counterpart that strop has checked",
-            fix="use llama.cpp's own converter on the exported safetensors folder",
+            fix=OWN_CONVERTER,
             alternatives=sorted(ARCHITECTURES),
         )
     return ARCHITECTURES[told]
 
 
+def _require_known(config: Mapping[str, Any]) -> None:
+    """Refuse what llama.cpp would compute in another way."""
+    _architecture(config)
+    kind = _rope_kind(config)
+    if kind not in ("default", "llama3"):
+        raise UserError("positions stretched in this way cannot be written as GGUF", value=kind, fix=OWN_CONVERTER)
+    expected = {"hidden_act": "silu", "partial_rotary_factor": 1.0, "quantization_config": None}
+    for key, value in expected.items():
+        if config.get(key, value) != value:
+            raise UserError(f"a model with this {key} cannot be written as GGUF", value=config[key], fix=OWN_CONVERTER)
+
+
 def _rope(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    return config.get("rope_parameters") or {"rope_theta": config.get("rope_theta", 10000.0), "rope_type": "default"}
+    told = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    return {"rope_theta": config.get("rope_theta", 10000.0), **told}
 
 
-def _require_plain_positions(config: Mapping[str, Any]) -> None:
-    kind = _rope(config).get("rope_type", "default")
-    if kind != "default" or config.get("rope_scaling"):
-        fix = "use llama.cpp's own converter on the exported safetensors folder"
-        raise UserError("stretched positions cannot be written as GGUF", value=kind, fix=fix)
+def _rope_kind(config: Mapping[str, Any]) -> str:
+    rope = _rope(config)
+    return str(rope.get("rope_type", rope.get("type", "default")))
+
+
+def rope_factors(config: Mapping[str, Any]) -> Any:
+    """Return by what each frequency of the positions is divided, ``(head_dim / 2,)`` in f32; None where by nothing.
+
+    Llama 3.1's rule: short waves stay, waves longer than the old context are stretched by the factor, and between the
+    two the share goes from one to the other.
+    """
+    import numpy as np
+
+    if _rope_kind(config) != "llama3":
+        return None
+    rope, size = _rope(config), _head_dim(config)
+    factor, context = float(rope["factor"]), float(rope["original_max_position_embeddings"])
+    low, high = float(rope["low_freq_factor"]), float(rope["high_freq_factor"])
+    frequencies = float(rope["rope_theta"]) ** (-np.arange(0, size, 2) / size)
+    turns = context * frequencies / (2 * math.pi)
+    share = np.clip((turns - low) / (high - low), 0.0, 1.0)
+    return (1 / (share + (1 - share) / factor)).astype(np.float32)
+
+
+def _head_dim(config: Mapping[str, Any]) -> int:
+    return int(config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"])
+
+
+def _window(config: Mapping[str, Any]) -> int:
+    """Return how far the model looks: its context, or its sliding window, which llama.cpp does not know here."""
+    longest = int(config["max_position_embeddings"])
+    windowed = "Mistral" in config["architectures"][0] or config.get("use_sliding_window")
+    return min(longest, int(config.get("sliding_window") or longest)) if windowed else longest
+
+
+def _window_notes(config: Mapping[str, Any]) -> Iterator[str]:
+    window, longest = _window(config), int(config["max_position_embeddings"])
+    if window < longest:
+        yield f"The file states a context of {window} tokens, the model's sliding window, in place of {longest}."
 
 
 def _describe(writer: Any, config: Mapping[str, Any], weights: Weights, name: str) -> None:
     import gguf
 
-    heads = int(config["num_attention_heads"])
-    head_dim = int(config.get("head_dim") or config["hidden_size"] // heads)
+    heads, head_dim = int(config["num_attention_heads"]), _head_dim(config)
     writer.add_name(name)
-    writer.add_context_length(int(config["max_position_embeddings"]))
+    writer.add_context_length(_window(config))
     writer.add_embedding_length(int(config["hidden_size"]))
     writer.add_block_count(int(config["num_hidden_layers"]))
     writer.add_feed_forward_length(int(config["intermediate_size"]))
     writer.add_head_count(heads)
-    writer.add_head_count_kv(int(config.get("num_key_value_heads", heads)))
+    writer.add_head_count_kv(int(config.get("num_key_value_heads") or heads))
     writer.add_key_length(head_dim)
     writer.add_value_length(head_dim)
     writer.add_rope_dimension_count(head_dim)
-    writer.add_rope_freq_base(float(_rope(config).get("rope_theta", 10000.0)))
+    writer.add_rope_freq_base(float(_rope(config)["rope_theta"]))
     writer.add_layer_norm_rms_eps(float(config["rms_norm_eps"]))
     writer.add_vocab_size(int(config["vocab_size"]))
     kinds = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16", "q8_0": "MOSTLY_Q8_0"}
     writer.add_file_type(gguf.LlamaFileType[kinds[weights]])
 
 
-def _add_tokenizer(writer: Any, folder: Path, vocabulary: int) -> None:
+def weight_files(folder: Path) -> list[Path]:
+    """Return the files that hold a folder's weights: the shards of its index, or ``model.safetensors``, or all."""
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        return [folder / shard for shard in sorted(set(_read(index)["weight_map"].values()))]
+    single = folder / "model.safetensors"
+    return [single] if single.is_file() else sorted(folder.glob("*.safetensors"))
+
+
+def _plan(folder: Path, config: Mapping[str, Any], architecture: str) -> list[_Tensor]:
+    """Return the tensors to write, in the order of files and names."""
+    import gguf
+    from safetensors import safe_open
+
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH[architecture], int(config["num_hidden_layers"]))
+    heads = int(config["num_attention_heads"])
+    groups = int(config.get("num_key_value_heads") or heads)
+    turned = {".q_proj": heads, ".k_proj": groups} if architecture == "LLAMA" else {}
+    planned = []
+    for file in weight_files(folder):
+        with safe_open(file, framework="pt") as stored:
+            for name in sorted(stored.keys()):
+                if name.endswith(_COMPUTED) or (name == "lm_head.weight" and config.get("tie_word_embeddings")):
+                    continue
+                written = names.get_name(name, try_suffixes=(".weight", ".bias"))
+                if written is None:
+                    raise UserError("a tensor has no name in GGUF", value=name, fix=OWN_CONVERTER)
+                shape = tuple(stored.get_slice(name).get_shape())
+                place = name.rpartition(".")[0]
+                count = next((count for end, count in turned.items() if place.endswith(end)), 0)
+                planned.append(_Tensor(file, name, written, shape, count))
+    return planned
+
+
+def _kind(shape: tuple[int, ...], weights: Weights) -> Any:
+    """Return how a tensor of this shape is stored: vectors f32; rows that do not divide into blocks f16."""
     import gguf
 
-    file = folder / "tokenizer.json"
-    if not file.is_file():
-        raise UserError("no tokenizer.json to write into the GGUF file", value=str(folder))
-    told = _read(file)
-    if told["model"]["type"] != "BPE" or told.get("normalizer"):
-        kind = f"{told['model']['type']}, normalizer {(told.get('normalizer') or {}).get('type', 'none')}"
-        raise UserError(
-            "this tokenizer cannot be written as GGUF", value=kind, why="only byte-level pair merging is checked"
-        )
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(cut_of(told))
-    tokens, types = _tokens(told, vocabulary)
-    writer.add_token_list(tokens)
-    writer.add_token_types(types)
-    special = gguf.SpecialVocab(folder, load_merges=True, n_vocab=vocabulary)
-    special.add_to_gguf(writer, quiet=True)
-    writer.add_add_space_prefix(False)
-    template = folder / "chat_template.jinja"
-    if template.is_file() and special.chat_template is None:
-        writer.add_chat_template(template.read_text(encoding="utf-8"))
+    if len(shape) < 2 or weights == "f32":
+        return gguf.GGMLQuantizationType.F32
+    if weights == "q8_0" and shape[-1] % gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType.Q8_0][0]:
+        return gguf.GGMLQuantizationType.F16
+    return gguf.GGMLQuantizationType[weights.upper()]
 
 
-def cut_of(tokenizer: Mapping[str, Any]) -> str:
-    """Return llama.cpp's name for how a ``tokenizer.json`` cuts text before it merges.
-
-    Raises:
-        UserError: It is none of those that are known.
-    """
-    told = tokenizer.get("pre_tokenizer") or {}
-    steps = told.get("pretokenizers", [told])
-    cut = tuple(_cuts(steps))
-    if cut not in CUTS:
-        raise UserError(
-            "llama.cpp has no name for how this tokenizer cuts text",
-            value=[step.get("type") for step in steps],
-            why="with another cut the file would read other tokens than the model has learned",
-            fix="use llama.cpp's own converter on the exported safetensors folder",
-            alternatives=sorted(CUTS.values()),
-        )
-    return CUTS[cut]
-
-
-def _cuts(steps: list[Mapping[str, Any]]) -> Iterator[str]:
-    for step in steps:
-        match step.get("type"):
-            case "Digits" if step.get("individual_digits"):
-                yield "digits"
-            case "Split":
-                yield str(step["pattern"].get("Regex"))
-            case "ByteLevel":
-                if step.get("use_regex", True):
-                    yield GPT2_REGEX
-            case other:
-                yield f"unknown: {other}"
-
-
-def _tokens(told: Mapping[str, Any], vocabulary: int) -> tuple[list[str], list[int]]:
+def _announce(writer: Any, tensor: _Tensor, weights: Weights) -> None:
     import gguf
+    import numpy as np
 
-    by_id = {number: token for token, number in told["model"]["vocab"].items()}
-    added = {entry["id"]: entry for entry in told.get("added_tokens", [])}
-    tokens, types = [], []
-    for number in range(vocabulary):
-        if number in added:
-            tokens.append(added[number]["content"])
-            special = added[number]["special"]
-            types.append(gguf.TokenType.CONTROL if special else gguf.TokenType.USER_DEFINED)
-        elif number in by_id:
-            tokens.append(by_id[number])
-            types.append(gguf.TokenType.NORMAL)
-        else:
-            tokens.append(f"[PAD{number}]")
-            types.append(gguf.TokenType.UNUSED)
-    return tokens, types
+    kind = _kind(tensor.shape, weights)
+    plain = {gguf.GGMLQuantizationType.F32: np.float32, gguf.GGMLQuantizationType.F16: np.float16}
+    if kind in plain:
+        dtype = np.dtype(plain[kind])
+        writer.add_tensor_info(tensor.written, tensor.shape, dtype, math.prod(tensor.shape) * dtype.itemsize)
+    else:
+        shape = gguf.quant_shape_to_byte_shape(tensor.shape, kind)
+        writer.add_tensor_info(tensor.written, shape, np.dtype(np.uint8), math.prod(shape), raw_dtype=kind)
 
 
-def _tensors(
-    folder: Path, config: Mapping[str, Any], architecture: str, names: Any, weights: Weights
-) -> Iterator[tuple[str, Any, Any]]:
-    """Yield each tensor as ``(name, array, how it is stored)``."""
+def _stored(tensor: _Tensor, weights: Weights) -> Any:
+    """Return a tensor as the file holds it."""
+    import gguf
+    import numpy as np
     import torch
     from safetensors import safe_open
 
-    heads = int(config["num_attention_heads"])
-    groups = int(config.get("num_key_value_heads", heads))
-    turned = {"q_proj.weight": heads, "k_proj.weight": groups} if architecture == "LLAMA" else {}
-    for file in sorted(folder.glob("*.safetensors")):
-        with safe_open(file, framework="pt") as stored:
-            for name in sorted(stored.keys()):
-                if name == "lm_head.weight" and config.get("tie_word_embeddings"):
-                    continue
-                tensor = stored.get_tensor(name).to(torch.float32)
-                count = next((count for end, count in turned.items() if name.endswith(end)), None)
-                array = (tensor if count is None else interleave_rows(tensor, count)).numpy()
-                written = names.get_name(name, try_suffixes=(".weight", ".bias"))
-                if written is None:
-                    raise UserError("a tensor has no name in GGUF", value=name, fix="use llama.cpp's own converter")
-                yield written, *_stored(array, weights)
+    with safe_open(tensor.file, framework="pt") as stored:
+        weight = stored.get_tensor(tensor.name).to(torch.float32)
+    array = (interleave_rows(weight, tensor.heads) if tensor.heads else weight).numpy()
+    kind = _kind(tensor.shape, weights)
+    if kind == gguf.GGMLQuantizationType.F32:
+        return array
+    if kind != gguf.GGMLQuantizationType.F16:
+        return gguf.quants.quantize(array, kind)
+    with np.errstate(over="ignore"):
+        half = array.astype(np.float16)
+    if not np.isfinite(half).all():
+        raise UserError(
+            "a weight does not fit into half precision",
+            value=tensor.name,
+            why=f"its largest value is {np.abs(array).max():.4g}",
+            fix="write bf16 or f32",
+        )
+    return half
 
 
 def interleave_rows(weight: Any, heads: int) -> Any:
@@ -242,22 +360,9 @@ def interleave_rows(weight: Any, heads: int) -> Any:
     row 2i + 1 our row i + head_dim / 2.
 
     Args:
-        weight: Weights, ``(heads * head_dim, hidden)``.
+        weight: Weights, ``(heads * head_dim, hidden)``, or a bias, ``(heads * head_dim,)``.
         heads: Query heads, or KV groups for keys.
     """
-    rows, hidden = weight.shape
-    return weight.reshape(heads, 2, rows // heads // 2, hidden).swapaxes(1, 2).reshape(rows, hidden).contiguous()
-
-
-def _stored(array: Any, weights: Weights) -> tuple[Any, Any]:
-    import gguf
-
-    kinds = {"f16": "F16", "bf16": "BF16", "q8_0": "Q8_0"}
-    if array.ndim < 2 or weights == "f32":
-        return array, None
-    # Rows that do not divide into blocks stay half precision.
-    kind = "F16" if weights == "q8_0" and array.shape[-1] % 32 else kinds[weights]
-    if kind == "F16":
-        return array.astype("float16"), None
-    quantised = gguf.GGMLQuantizationType[kind]
-    return gguf.quants.quantize(array, quantised), quantised
+    rows, *rest = weight.shape
+    halves = weight.reshape(heads, 2, rows // heads // 2, *rest)
+    return halves.swapaxes(1, 2).reshape(weight.shape).contiguous()

@@ -165,7 +165,7 @@ def trace(run_folder: Path, number: str, *, calls: int = CALLS_SHOWN) -> Trace:
             alternatives=names,
         )
     entry = entries[names.index(number)]
-    folder = _artifact_folder(run_folder, str(entry.get("artifact")))
+    folder = artifact_folder(run_folder, str(entry.get("artifact")))
     if folder is None:
         raise UserError(f"the number {number!r} names no artifact of this run", value=entry.get("artifact"))
     stage = folder.name.partition("-")[2]
@@ -180,7 +180,7 @@ def trace(run_folder: Path, number: str, *, calls: int = CALLS_SHOWN) -> Trace:
     return Trace(number, entry.get("value"), entry.get("file"), root, entry)
 
 
-def _artifact_folder(run_folder: Path, artifact: str) -> Path | None:
+def artifact_folder(run_folder: Path, artifact: str) -> Path | None:
     """Find an artifact by stage name, by folder name or by path below the run."""
     wanted = Path(artifact).name
     stages = run_folder / "stages"
