@@ -14,6 +14,8 @@ _FILLER = re.compile(
     "|thinking|thought|thoughts|to|want|wanted|wanting|would)"
 )
 """Words that may stand between a denial and what it denies."""
+SETTING = 200
+"""Characters within which a harmless setting explains wording."""
 _DENIAL_REACH = 3
 """How many of them."""
 
@@ -60,8 +62,24 @@ def find(text: str, patterns: Patterns) -> list[Evidence]:
     words = frozenset(masked.split())
     denied = {end for phrase in patterns.denials for _, end in phrase.spans(masked, words)}
     found = [evidence for group in patterns.groups for evidence in _of_group(group, masked, words, denied)]
+    found = _without_harmless(found, {group.name: group.unless for group in patterns.groups if group.unless})
     combined = [made for each in patterns.combinations for made in [combine(each, found, masked)] if made]
     return sorted([*found, *combined], key=lambda evidence: evidence.start)
+
+
+def _without_harmless(found: list[Evidence], unless: dict[str, tuple[str, ...]]) -> list[Evidence]:
+    """Leave out wording that a harmless setting near it explains, unless something else in the text points to risk."""
+    grave = {each.name for each in found if each.level and each.sure and each.name not in unless}
+    if grave:
+        return found
+    return [
+        each
+        for each in found
+        if not any(
+            not other.signals.isdisjoint(unless.get(each.name, ())) and abs(other.start - each.start) <= SETTING
+            for other in found
+        )
+    ]
 
 
 def of_groups(text: str, groups: Sequence[Group]) -> list[Evidence]:

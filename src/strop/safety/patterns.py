@@ -69,6 +69,7 @@ class Group:
         signals: What combinations call it, its own name among them.
         sure: False where other readings are possible and the level is the higher one.
         negatable: Whether "not", "never" before it turns it into a denial.
+        unless: Signals that make this wording harmless where no thought of death or sign of danger stands by them.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Group:
     signals: frozenset[str]
     sure: bool
     negatable: bool
+    unless: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +245,7 @@ def _group(row: Mapping[str, Any], compiler: _Compiler, path: Path) -> Group:
         signals=frozenset([row["name"], *row.get("signals", [])]),
         sure=row.get("sure", True),
         negatable=row.get("negatable", False),
+        unless=tuple(row.get("unless", [])),
     )
 
 
