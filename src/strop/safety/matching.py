@@ -14,7 +14,9 @@ _FILLER = re.compile(
     "|thinking|thought|thoughts|to|want|wanted|wanting|would)"
 )
 """Words that may stand between a denial and what it denies."""
-SETTING = 200
+STEERING = frozenset(("steering", "fiction"))
+"""Signals of a text that speaks about the screen, or says that it is only a story."""
+SETTING = 120
 """Characters within which a harmless setting explains wording."""
 _DENIAL_REACH = 3
 """How many of them."""
@@ -68,9 +70,11 @@ def find(text: str, patterns: Patterns) -> list[Evidence]:
 
 
 def _without_harmless(found: list[Evidence], unless: dict[str, tuple[str, ...]]) -> list[Evidence]:
-    """Leave out wording that a harmless setting near it explains, unless something else in the text points to risk."""
-    grave = {each.name for each in found if each.level and each.sure and each.name not in unless}
-    if grave:
+    """Leave out wording that a harmless setting near it explains.
+
+    Nothing is left out where anything else points to risk, or where the text speaks about the screen.
+    """
+    if any((each.level and each.sure and each.name not in unless) or each.signals & STEERING for each in found):
         return found
     return [
         each

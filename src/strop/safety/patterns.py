@@ -171,7 +171,7 @@ class _Compiler:
         return f"(?:{'|'.join(patterns)})", None if open_ended else firsts
 
     def _named(self, choice: str, source: str) -> list[str]:
-        if not (choice[0] == "<" and choice[-1] == ">"):
+        if not (choice.startswith("<") and choice.endswith(">")):
             return [self._words(choice)]
         if choice[1:-1] not in self.lists:
             raise UserError(f"{self.where}: no such list in {source!r}", value=choice, alternatives=sorted(self.lists))

@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from strop.records.rows import Message
 from strop.safety.levels import KINDS, Level
-from strop.safety.matching import Evidence, answered, find
+from strop.safety.matching import STEERING, Evidence, answered, find
 from strop.safety.patterns import Patterns, read_patterns
 from strop.safety.second import Second, ask, escalated
 
@@ -125,7 +125,7 @@ def _summary(evidence: Sequence[Evidence], turns: tuple[Level, ...]) -> Screenin
     level = _highest(evidence)
     counted = sorted((each for each in evidence if each.level), key=lambda each: -each.level)
     kinds = {kind for each in counted for kind in each.kinds}
-    frames = [each for each in evidence if not each.signals.isdisjoint(("steering", "fiction"))]
+    frames = [each for each in evidence if each.signals & STEERING]
     sure = any(each.sure for each in counted if each.level == level)
     return Screening(
         level=level,
