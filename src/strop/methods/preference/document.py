@@ -32,6 +32,7 @@ from strop.records.document import (
     Figure,
     Line,
     Number,
+    Product,
     Reference,
     Sample,
     SampleGroup,
@@ -49,6 +50,10 @@ REWARD_NAMES = {
     "ranking": "what ranked the samples",
 }
 FIGURES: Mapping[str, Unit] = {"accuracy": "share", "auc": "ratio", "ece": "ratio", "brier": "ratio"}
+INTENDED_USE = (
+    "Drafts for people who are trained in counselling, who read every one before anybody else does.",
+    "No therapy, no crisis service: it makes no diagnosis, replaces no care and must not answer clients by itself.",
+)
 SHOWN_SAMPLES = 3
 SLICES = ("principle", "gap", "length", "source")
 """Kinds of slices that the report shows; the artifact holds all."""
@@ -67,6 +72,8 @@ def document(config: PreferenceConfig, run: Run, cleared: Cleared, evidence: Evi
         samples=tuple(_samples(evidence)),
         warnings=(*cleared.warnings, *_warnings(evidence)),
         provenance=tuple(_provenance(config, cleared, evidence)),
+        products=tuple(_products(config, evidence)),
+        intended_use=INTENDED_USE,
     )
 
 
@@ -325,6 +332,21 @@ def _samples(evidence: Evidence) -> Iterator[SampleGroup]:
             for key in shown
         )
         yield SampleGroup("Answers to unseen speeches", "The first of the test speeches, not chosen.", samples)
+
+
+def _products(config: PreferenceConfig, evidence: Evidence) -> Iterator[Product]:
+    base = config.policy.model.model
+    final = list(evidence.policies)[-1:]
+    for arm, artifact in evidence.policies.items():
+        yield Product(arm, "model", artifact.name, "model", base=base, final=arm in final, note=LABELS[arm])
+    bases = {"reward": config.reward, "second": config.second_reward}
+    for name, artifact in evidence.rewards.items():
+        trained = bases[name]
+        start = trained.model.model if trained is not None else ""
+        final_one, note = name == "reward", REWARD_NAMES[name]
+        yield Product(f"{name}-model", "reward_model", artifact.name, "model", base=start, final=final_one, note=note)
+    note = "preference pairs in the published columns and in the forms of TRL, LLaMA-Factory and OpenRLHF"
+    yield Product("pairs", "pairs", evidence.published.name, final=True, note=note)
 
 
 def _warnings(evidence: Evidence) -> Iterator[str]:

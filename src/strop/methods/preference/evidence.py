@@ -65,6 +65,7 @@ class Evidence:
     Attributes:
         speeches: Splits and counts.
         pairs: The preference pairs and their counts.
+        published: The pairs in the forms that others read, with their card.
         rewards: The reward models by name: `reward`, and `second` where there is one.
         quality: What each is worth on test pairs.
         policies: The trained policies by arm.
@@ -76,6 +77,7 @@ class Evidence:
 
     speeches: Artifact
     pairs: Artifact
+    published: Artifact
     rewards: Mapping[str, Artifact]
     quality: Mapping[str, Artifact]
     policies: Mapping[str, Artifact]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from strop.errors import UserError
 from strop.judging.qualifying.certificate import Standing
+from strop.judging.rubric import load_rubric
 from strop.judging.settings import JudgeSettings, require_other_family, standing_of
+from strop.methods.preference.card import Provenance, Source, with_certificate
 from strop.methods.preference.config import PreferenceConfig
 from strop.models.spec import ModelSpec
+from strop.runs.shipped import DATA
 
 NO_JUDGE = "The second reward model compares in a judge's place: it has no certificate, and its taste was learned."
 
@@ -54,6 +58,27 @@ def preflight(config: PreferenceConfig, *, files: bool = True) -> Cleared:
         else:
             judge = _standing(config.comparison.judge, config, warnings, files=files)
     return Cleared(rater, judge, tuple(dict.fromkeys(warnings)))
+
+
+def provenance_of(config: PreferenceConfig, cleared: Cleared) -> Provenance:
+    """Return what the data card says that the pairs cannot tell of themselves."""
+    told = Provenance(
+        title="Preference pairs by written principles",
+        command="strop run, with the config.resolved.yaml of the run's folder",
+        sources=tuple(_source(path) for path in (*config.speeches.files, *config.rated)),
+    )
+    ratings = config.ratings
+    if ratings is None:
+        return replace(told, judge="not stated: the ratings came as files")
+    rubric = load_rubric(ratings.judge.rubric)
+    told = replace(told, rubric=f"{rubric.name} (version {rubric.version}, {rubric.hash[:12]})")
+    if ratings.judge.certificate is None or cleared.rater is None or not cleared.rater.qualified:
+        return told
+    return with_certificate(told, ratings.judge.certificate)
+
+
+def _source(path: Path) -> Source:
+    return Source(path.name, "Apache-2.0, written by the project" if path.is_relative_to(DATA) else "")
 
 
 def _standing(judge: JudgeSettings, config: PreferenceConfig, warnings: list[str], *, files: bool) -> Standing | None:

@@ -41,7 +41,7 @@ from strop.methods.preference.online_stages import (
     watch,
 )
 from strop.methods.preference.policies import Answering, is_whole
-from strop.methods.preference.preflight import preflight
+from strop.methods.preference.preflight import Cleared, preflight, provenance_of
 from strop.methods.preference.results import compare_policies
 from strop.methods.preference.stages import (
     build_pairs,
@@ -49,6 +49,7 @@ from strop.methods.preference.stages import (
     examine_reward,
     held_out,
     optimise,
+    publish_pairs,
     take_rated,
     train_reward,
 )
@@ -63,7 +64,7 @@ START = "online-start"
 def preference(config: PreferenceConfig, run: Run) -> Document:
     """Run the method and tell what came out."""
     cleared = preflight(config)
-    return document(config, run, cleared, PreferenceRun(config, run).evidence())
+    return document(config, run, cleared, PreferenceRun(config, run, cleared).evidence())
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class PreferenceRun:
 
     config: PreferenceConfig
     run: Run
+    cleared: Cleared
 
     def evidence(self) -> Evidence:
         """Run every stage in the paper's order, and return what the report is made from."""
@@ -79,7 +81,10 @@ class PreferenceRun:
         speeches = self.stage(draw_speeches, c.speeches, seed=c.seed, name="speeches")
 
         # Labels: four models answer each speech, a judge rates by the principles, pairs follow from the sums.
-        pairs = self.stage(build_pairs, self.rated(speeches), settings=c.pairs, seed=c.seed, name="pairs")
+        rated = self.rated(speeches)
+        pairs = self.stage(build_pairs, rated, settings=c.pairs, seed=c.seed, name="pairs")
+        told = {"settings": c.pairs, "provenance": provenance_of(c, self.cleared), "seed": c.seed}
+        published = self.stage(publish_pairs, pairs, rated, **told, name="pair-files")
 
         # Rewards: the one that trains the policy, and one from other data that only looks on.
         rewards = {"reward": self.reward(c.reward, speeches, pairs, name="reward")}
@@ -117,7 +122,7 @@ class PreferenceRun:
         }
         gains = self.stage(compare_policies, tested, initial=INITIAL, seed=self.seed("gains"), name="gains")
         contests = tuple(self.contests(speeches, policies, rewards))
-        return Evidence(speeches, pairs, rewards, quality, policies, online, tested, gains, contests)
+        return Evidence(speeches, pairs, published, rewards, quality, policies, online, tested, gains, contests)
 
     def rated(self, speeches: Artifact) -> Artifact:
         """Return rated responses to the speeches: made by pool and judge, or taken from files."""

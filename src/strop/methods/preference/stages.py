@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from strop.errors import UserError
 from strop.evaluation.reward_pairs import examine_pairs, read_labelled
 from strop.judging.contest.answering import addressed
+from strop.methods.preference.card import Provenance, card_facts, render_card
 from strop.methods.preference.config import RewardModel
+from strop.methods.preference.formats import write_formats
 from strop.methods.preference.pairing import PairSettings, make_pairs
 from strop.methods.preference.speeches import SPLITS, SpeechSettings, load_speeches
 from strop.models.placement import Placement
@@ -24,7 +27,7 @@ from strop.training.mixing import general_pairs, mixed
 from strop.training.reward_files import measure_scale
 from strop.training.settings import PreferenceSettings
 
-QUALITY, COUNTS = "quality.json", "report.json"
+QUALITY, COUNTS, CARD = "quality.json", "report.json", "README.md"
 KINDS = ("extreme", "close")
 """Kinds of test pairs."""
 
@@ -78,6 +81,36 @@ def build_pairs(stage: Stage, rated: Artifact, *, settings: PairSettings, seed: 
     for split in SPLITS:
         stage.write_rows([row for row in made.rows if row["split"] == split], f"{split}.jsonl")
     write_json(stage, COUNTS, made.counts.to_row())
+
+
+def publish_pairs(
+    stage: Stage,
+    pairs: Artifact,
+    rated: Artifact,
+    *,
+    settings: PairSettings,
+    provenance: Provenance,
+    seed: int,
+) -> None:
+    """Write the pairs in the forms that others read, with their data card.
+
+    Args:
+        stage: Where to write.
+        pairs: The pairs and their counts.
+        rated: What they were made from; it names the judge where one of the run rated.
+        settings: The rule of the pairs.
+        provenance: What the rows cannot tell of themselves.
+        seed: Of the card's intervals.
+    """
+    judged = rated.folder / "judge.json"
+    if judged.is_file():
+        identity = json.loads(judged.read_text(encoding="utf-8"))
+        provenance = replace(provenance, judge=f"{identity['name']} ({identity['revision']})")
+    rows = pairs.rows()
+    write_formats(stage.folder, rows, principles=settings.principles, expected=settings.expected)
+    counts = json.loads(pairs.path(COUNTS).read_text(encoding="utf-8"))
+    facts = card_facts(rows, counts, settings, provenance, seed=seed, second_check=settings.gate)
+    (stage.folder / CARD).write_text(render_card(facts), encoding="utf-8")
 
 
 def train_reward(stage: Stage, pairs: Artifact, *, reward: RewardModel, machine: Machine, seed: int) -> None:
