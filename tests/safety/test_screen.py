@@ -169,7 +169,9 @@ def test_disguised_words_are_read(text: str) -> None:
     assert screen(text).level >= Level.ACTIVE
 
 
-@pytest.mark.parametrize("filler", ["a", "ab ", "kill ", "i want to ", "not ", "\N{COMBINING ACUTE ACCENT}", "😀", "k i l "])
+@pytest.mark.parametrize(
+    "filler", ["a", "ab ", "kill ", "i want to ", "not ", "\N{COMBINING ACUTE ACCENT}", "😀", "k i l "]
+)
 def test_long_texts_are_read_to_their_end(filler: str) -> None:
     """A hundred thousand characters, the risk at the end; quadratic matching would not come back."""
     text = filler * (100_000 // len(filler)) + " . I took all the pills."
