@@ -243,3 +243,29 @@ def test_shuffled_labels_teach_nothing_that_holds(make_reward: JobMaker, pairs: 
     model = open_reward(job.out)
     scores = [model.score(items(tmp_path / "fresh.jsonl", side)) for side in ("chosen", "rejected")]
     assert 0.1 < pair_accuracy([a - b for a, b in zip(*scores, strict=True)]) < 0.9
+
+
+def test_an_encoder_without_segments(make_reward: JobMaker, tiny_encoder: Path, tmp_path: Path) -> None:
+    """As RoBERTa: one kind of token; it trains and scores without being told of segments."""
+    from transformers import AutoTokenizer, BertConfig, BertModel
+
+    folder = tmp_path / "single"
+    config = BertConfig.from_pretrained(tiny_encoder, type_vocab_size=1)
+    torch.manual_seed(0)
+    BertModel(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tiny_encoder).save_pretrained(folder)
+    rows = [{"id": n, "prompt": "i feel", "chosen": "be glad", "rejected": "be angry"} for n in range(8)]
+    write_table(tmp_path / "rows.jsonl", rows)
+    job = make_reward(rows=tmp_path / "rows.jsonl", model=folder, max_steps=2)
+    train(job)
+    assert len(open_reward(job.out).score([("i think", "be glad")])) == 1
+
+
+def test_another_training_does_not_inherit_a_best_state(make_reward: JobMaker, pairs: Path, tmp_path: Path) -> None:
+    """The work folder of a finished training without checkpoints is taken over: its looks are not the new one's."""
+    write_table(tmp_path / "development.jsonl", read_table(pairs)[:8])
+    first = make_reward(development=tmp_path / "development.jsonl", evaluate_steps=1, max_steps=12)
+    train(first)
+    second = make_reward(development=tmp_path / "development.jsonl", evaluate_steps=1, max_steps=3)
+    train(second)
+    assert [look["step"] for look in json.loads((second.work / "looks.json").read_text())] == [1, 2, 3]

@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Tag, model_validator
 from strop.records.tables import atomic_path
 from strop.training.settings import PreferenceSettings, RewardSettings, TrainingSettings
 
+BEST, LOOKS = "best.safetensors", "looks.json"
+"""Files of a training whose state is chosen: the best state's weights, and the figures of every look."""
+
 Kind = Literal["sft", "dpo", "orpo", "reward"]
 
 

@@ -158,8 +158,9 @@ def reward_trainer(
 
 
 def separator_of(job: TrainingJob, tokenizer: Any) -> int | None:
-    """Return the id of an encoder's separator; None where the base is no encoder."""
-    return int(tokenizer.sep_token_id) if is_encoder(job.model) else None
+    """Return the id of an encoder's separator; None where the base is no encoder, or one that knows no segments."""
+    told = json.loads((job.model / "config.json").read_text(encoding="utf-8"))
+    return int(tokenizer.sep_token_id) if is_encoder(job.model) and int(told.get("type_vocab_size") or 0) > 1 else None
 
 
 def _signs(job: TrainingJob, rows: TokenisedRows, principles: Sequence[str]) -> list[list[float]]:

@@ -18,10 +18,8 @@ from trl.trainer.reward_trainer import DataCollatorForPreference
 
 from strop.models.rewards.reading import segments
 from strop.records.tables import atomic_path
+from strop.training.job import BEST, LOOKS
 from strop.training.trainers import Contained, PairsCountAlike
-
-BEST, LOOKS = "best.safetensors", "looks.json"
-"""Files of a training that is chosen from: the best state's weights, and the figures of every look."""
 
 
 @dataclass

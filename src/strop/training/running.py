@@ -19,7 +19,7 @@ from strop.records.tables import read_table
 from strop.training.arguments import COMPLETE, checkpoint_folder
 from strop.training.checks import after_training, before_training, refuse
 from strop.training.curve import Curve
-from strop.training.job import Finding, Kind, TrainingJob, TrainingOutcome
+from strop.training.job import BEST, LOOKS, Finding, Kind, TrainingJob, TrainingOutcome
 from strop.training.preference import dpo_trainer, orpo_trainer
 from strop.training.rendering import TokenisedRows, tokenise
 from strop.training.reward import (
@@ -199,7 +199,8 @@ def claim(job: TrainingJob) -> None:
     starts = " ".join(
         start_revision(folder) for folder in (job.model, job.reference, job.adapter) if folder is not None
     )
-    identity = f"{job.fingerprint()} {starts} {file_hash(job.rows)}"
+    tables = " ".join(file_hash(table) for table in (job.rows, job.development) if table is not None)
+    identity = f"{job.fingerprint()} {starts} {tables}"
     if owner.is_file() and owner.read_text() != identity and any(checkpoint_folder(job).glob("checkpoint-*")):
         raise UserError(
             "the work folder holds checkpoints of another training",
@@ -207,6 +208,9 @@ def claim(job: TrainingJob) -> None:
             why="its model, rows, seed or settings were different",
             fix="remove the folder, or give this training one of its own",
         )
+    if not owner.is_file() or owner.read_text() != identity:
+        for file in (BEST, LOOKS):
+            (job.work / file).unlink(missing_ok=True)
     owner.write_text(identity)
 
 

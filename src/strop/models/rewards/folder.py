@@ -19,6 +19,7 @@ from strop.models.rewards.reading import (
     check_window,
     encode_items,
     encode_texts,
+    knows_segments,
     reward_tokenizer,
     segments,
 )
@@ -187,7 +188,8 @@ class FolderReward:
             mask_bl[place, here] = 1
         named: dict[str, Any] = {"input_ids": ids_bl, "attention_mask": mask_bl}
         if self.facts.form == "pair":
-            named["token_type_ids"] = segments(ids_bl, self.tokenizer.sep_token_id)
+            if knows_segments(self._model.config):
+                named["token_type_ids"] = segments(ids_bl, self.tokenizer.sep_token_id)
         else:
             named["position_ids"] = (mask_bl.cumsum(1) - 1).clamp(min=0)
         with torch.inference_mode():

@@ -138,6 +138,11 @@ def check_window(tokens: Sequence[int], response: str, max_length: int) -> None:
         )
 
 
+def knows_segments(config: Any) -> bool:
+    """Say whether an encoder tells its two segments apart by token types; RoBERTa and DistilBERT do not."""
+    return int(getattr(config, "type_vocab_size", 0) or 0) > 1
+
+
 def segments(ids_bl: Any, separator: int) -> Any:
     """Return which of its two segments each token of an encoder's text belongs to, 0 or 1, ``(B, L)``.
 
