@@ -26,7 +26,7 @@ help:  ## Show the targets
 
 # Alone on the machine, two threads train a third faster than one.
 demo: export OMP_NUM_THREADS = 2
-demo: .venv/.installed-stamp  ## See a strong model learn from a weak one, offline, in minutes
+demo: .venv/.installed-stamp  ## See both methods at work, offline: a strong model from a weak one, a counsellor from principles
 	$(BIN)/strop demo
 
 test: .venv/.installed-stamp  ## Run the tests
