@@ -6,6 +6,7 @@ learned.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,10 +38,22 @@ FIX = "use llama.cpp's own converter on the safetensors folder"
 
 @dataclass(frozen=True, slots=True)
 class _Ends:
-    """Whether the tokenizer puts a start token before every text and an end token behind it."""
+    """What stands around a text.
+
+    Attributes:
+        start: Whether the tokenizer puts a start token before it.
+        end: Whether it puts an end token behind it.
+        chat_start: Whether a conversation begins with the start token; None without a chat template.
+    """
 
     start: bool
     end: bool
+    chat_start: bool | None
+
+    @property
+    def written(self) -> dict[str, bool]:
+        """What llama.cpp is told: it has one rule for text and conversations, and the latter decide."""
+        return {"bos": self.start and self.chat_start is not False, "eos": self.end}
 
 
 def check_vocabulary(folder: Path, vocabulary: int) -> tuple[str, ...]:
@@ -69,13 +82,18 @@ def check_vocabulary(folder: Path, vocabulary: int) -> tuple[str, ...]:
     cut = cut_of(told)
     _check_merging(model, cut)
     _check_added(told, vocabulary)
-    _ends(folder)
-    if normalizer == "NFC":
-        note = (
-            "The tokenizer composes accents (NFC) before it reads, llama.cpp does not: compose text before sending it."
-        )
-        return (note,)
-    return ()
+    ends = _ends(folder)
+    notes = []
+    if composes_accents(folder):
+        notes.append("The tokenizer composes accents (NFC) before it reads and llama.cpp does not: send composed text.")
+    if ends.start and not ends.written["bos"]:
+        notes.append("llama.cpp reads plain text without the tokenizer's start token, which conversations do not have.")
+    return tuple(notes)
+
+
+def composes_accents(folder: Path) -> bool:
+    """Say whether a folder's tokenizer composes accents before it reads, which llama.cpp does not."""
+    return (_tokenizer(folder).get("normalizer") or {}).get("type") == "NFC"
 
 
 def add_vocabulary(writer: Any, folder: Path, vocabulary: int) -> None:
@@ -96,8 +114,7 @@ def add_vocabulary(writer: Any, folder: Path, vocabulary: int) -> None:
     writer.add_token_types(types)
     special = gguf.SpecialVocab(folder, load_merges=True, n_vocab=vocabulary)
     # Told in every case: without it llama.cpp goes by the name of the cut.
-    ends = _ends(folder)
-    special.add_special_token = {"bos": ends.start, "eos": ends.end}
+    special.add_special_token = _ends(folder).written
     special.add_to_gguf(writer, quiet=True)
     writer.add_add_space_prefix(False)
     template = folder / "chat_template.jinja"
@@ -181,12 +198,19 @@ def _ends(folder: Path) -> _Ends:
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
     bare, around = (tokenizer(PROBE, add_special_tokens=add)["input_ids"] for add in (False, True))
-    for ends in (_Ends(start, end) for start in (False, True) for end in (False, True)):
-        expected = [*([tokenizer.bos_token_id] * ends.start), *bare, *([tokenizer.eos_token_id] * ends.end)]
+    for start, end in itertools.product((False, True), repeat=2):
+        expected = [*([tokenizer.bos_token_id] * start), *bare, *([tokenizer.eos_token_id] * end)]
         if around == expected:
-            return ends
+            return _Ends(start, end, _chat_start(tokenizer))
     shown = tokenizer.convert_ids_to_tokens(around)
     raise _refused("this tokenizer puts other tokens around a text than start and end", shown, "llama.cpp would not")
+
+
+def _chat_start(tokenizer: Any) -> bool | None:
+    if tokenizer.chat_template is None or tokenizer.bos_token is None:
+        return None
+    text = tokenizer.apply_chat_template([{"role": "user", "content": PROBE}], tokenize=False)
+    return str(text).startswith(tokenizer.bos_token)
 
 
 def _tokens(told: Mapping[str, Any], vocabulary: int) -> tuple[list[str], list[int]]:

@@ -11,16 +11,20 @@ import subprocess
 import sys
 import tempfile
 import time
+import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from strop.errors import UserError
 from strop.models.endpoints.vllm import free_port
 from strop.models.gguf_file import Weights
+from strop.models.gguf_vocabulary import composes_accents
 from strop.models.local import LocalModel
 from strop.models.serving.served import open_served
-from strop.models.serving.serving_check import ServingCheck, check_serving
+from strop.models.serving.serving_check import PROMPTS, ServingCheck, check_serving
+from strop.records.rows import Prompt
 
 HOST = "127.0.0.1"
 START_S = 300.0
@@ -34,6 +38,8 @@ BOUNDS: Mapping[Weights, float] = {"f32": 0.8, "f16": 0.8, "bf16": 0.8, "q8_0": 
 def check_gguf_text(file: Path, folder: Path, *, weights: Weights) -> ServingCheck:
     """Serve a GGUF file with llama.cpp, and compare prompt tokens and greedy text with the folder it was made from.
 
+    Where the tokenizer composes accents, so does this: llama.cpp leaves that to whoever sends text.
+
     Args:
         file: The GGUF file.
         folder: Safetensors and tokenizer.
@@ -43,9 +49,16 @@ def check_gguf_text(file: Path, folder: Path, *, weights: Weights) -> ServingChe
         UserError: llama.cpp is not installed or does not load the file.
     """
     require_llama_cpp()
-    local = LocalModel(folder, device="cpu")
+    local = LocalModel(folder, device="cpu", dtype="float32")
+    prompts = {name: _composed(prompt) for name, prompt in PROMPTS.items()} if composes_accents(folder) else PROMPTS
     with llama_server(file) as url, closing(open_served(url)) as served:
-        return check_serving(served, local, margin=BOUNDS[weights])
+        return check_serving(served, local, prompts, margin=BOUNDS[weights])
+
+
+def _composed(prompt: Prompt) -> Prompt:
+    if isinstance(prompt, str):
+        return unicodedata.normalize("NFC", prompt)
+    return tuple(replace(turn, content=unicodedata.normalize("NFC", turn.content)) for turn in prompt)
 
 
 def require_llama_cpp() -> None:
@@ -106,6 +119,8 @@ def _serve(file: str, port: int) -> None:
     settings.model.path = file
     settings.hostnames, settings.port = [HOST], port
     settings.n_parallel, settings.n_ctx = 1, CONTEXT
+    # Its threads wait for each other in busy loops: one that has no core of its own holds up all.
+    settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = max(1, (os.cpu_count() or 1) // 2)
     settings.n_gpu_layers = 0
     settings.warmup = False
     server = xllamacpp.Server(settings)
