@@ -20,6 +20,9 @@ def evaluate_command(
     part: Annotated[
         Literal["development", "test", "all"], typer.Option(help="Which part; settings are chosen on development only.")
     ] = "test",
+    second: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="A second opinion: a model of strop safety fit.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure the screen: recall at the two highest levels, by level and style, and false alarms, with intervals.
@@ -30,13 +33,15 @@ def evaluate_command(
     from strop.evaluation.risk import MESSAGES, read_messages, risk_figures
     from strop.safety import screen
     from strop.safety.patterns import read_patterns
+    from strop.training.risk_model import open_risk_model
 
     path = file or MESSAGES
     messages = read_messages(path, part=part)
-    found = [screen(message.conversation).level for message in messages]
+    opinion = open_risk_model(second) if second else None
+    found = [screen(message.conversation, second=opinion).level for message in messages]
     figures = risk_figures(messages, found)
     patterns = read_patterns()
-    screened_by = f"{patterns.name} {patterns.version}"
+    screened_by = f"{patterns.name} {patterns.version}" + (f", model {opinion.revision[:12]}" if opinion else "")
     if as_json:
         print_json({"file": str(path), "part": part, "screen": screened_by, **plain(figures.to_row())})
         return

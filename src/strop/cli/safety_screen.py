@@ -14,6 +14,12 @@ from strop.cli.output import AsJson, plain, print_json, print_table
 
 def screen_command(
     file: Annotated[Path, typer.Argument(help="A table with prompt: text, or a list of messages.")],
+    second: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="A second opinion: a model of strop safety fit.")
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds that a second opinion may take; late raises the level.")
+    ] = 20.0,
     fields: Fields = None,
     as_json: AsJson = False,
 ) -> None:
@@ -27,10 +33,12 @@ def screen_command(
     from strop.records.rows import prompt_from_json
     from strop.records.tables import iter_table
     from strop.safety import Level, screen
+    from strop.training.risk_model import open_risk_model
 
+    opinion = open_risk_model(second) if second else None
     rows = []
     for number, row in enumerate(iter_table(file, fields=parse_fields(fields))):
-        found = screen(prompt_from_json(row.get("prompt")))
+        found = screen(prompt_from_json(row.get("prompt")), second=opinion, timeout=timeout)
         rows.append({"id": row.get("id", number), **plain(found)})
     if as_json:
         print_json(rows)

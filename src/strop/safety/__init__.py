@@ -4,7 +4,7 @@ from strop.safety.gate import GateResult, reply_gate
 from strop.safety.helplines import Helpline, helplines, numbers_not_in_table, without_unknown_numbers
 from strop.safety.levels import KINDS, Level
 from strop.safety.replies import CrisisCheck, crisis_checks
-from strop.safety.screen import Screening, screen
+from strop.safety.screen import Screening, as_text, screen
 
 __all__ = [
     "KINDS",
@@ -13,6 +13,7 @@ __all__ = [
     "Helpline",
     "Level",
     "Screening",
+    "as_text",
     "crisis_checks",
     "helplines",
     "numbers_not_in_table",
