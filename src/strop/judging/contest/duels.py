@@ -80,7 +80,7 @@ def _open(
 ) -> AbstractContextManager[PairJudge]:
     if isinstance(settings, JudgeSettings):
         return open_configured(settings, placement, store=stage.store, advance=advance)
-    return open_judge(str(settings.path("model")), rubric=None, store=stage.store, placement=placement)
+    return open_judge(str(settings.path("model")), rubric=None, store=stage.store, placement=placement, advance=advance)
 
 
 def sides(first: Artifact, second: Artifact) -> tuple[tuple[Side, Artifact], tuple[Side, Artifact]]:
