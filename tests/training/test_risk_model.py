@@ -13,6 +13,7 @@ from strop.safety import Level, as_text, screen
 from strop.training.risk_model import (
     EXAMPLES,
     RiskTraining,
+    _batches,
     client_text,
     fit_risk_model,
     open_risk_model,
@@ -58,6 +59,15 @@ def test_typing_errors_keep_the_words_apart_and_their_number() -> None:
     assert {len(each.split(" ")) for each in shown} == {len(text.split(" "))}
     assert len(set(shown)) > 30
     assert all(abs(len(each) - len(text)) <= len(text.split()) for each in shown)
+
+
+def test_batches_hold_every_row_once_and_rows_of_like_length() -> None:
+    lengths = [number % 50 for number in range(500)]
+    batches = _batches(lengths, 16, random.Random(0))
+    assert sorted(row for batch in batches for row in batch) == list(range(500))
+    assert max(map(len, batches)) == 16
+    assert max(max(lengths[row] for row in batch) - min(lengths[row] for row in batch) for batch in batches) < 25
+    assert batches == _batches(lengths, 16, random.Random(0)) != _batches(lengths, 16, random.Random(1))
 
 
 def test_both_kinds_of_messages_are_needed(tmp_path: Path) -> None:

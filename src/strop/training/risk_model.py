@@ -232,9 +232,7 @@ def _train(
     encoder.train()
     for epoch in range(training.epochs):
         generator = stream(training.seed, "risk model", epoch)
-        order = generator.sample(range(len(texts)), len(texts))
-        for start in range(0, len(order), training.batch):
-            rows = order[start : start + training.batch]
+        for rows in _batches([len(text) for text in texts], training.batch, generator):
             shown = [
                 with_typing_errors(texts[row], generator) if generator.random() < training.noise else texts[row]
                 for row in rows
@@ -247,6 +245,17 @@ def _train(
             schedule.step()
             advance(1)
     encoder.eval()
+
+
+def _batches(lengths: Sequence[int], size: int, generator: random.Random) -> list[list[int]]:
+    """Return rows in random batches of like length: the encoder pads to the longest text of a batch."""
+    order = generator.sample(range(len(lengths)), len(lengths))
+    batches = []
+    for start in range(0, len(order), 8 * size):
+        block = sorted(order[start : start + 8 * size], key=lambda row: lengths[row])
+        batches += [block[first : first + size] for first in range(0, len(block), size)]
+    generator.shuffle(batches)
+    return batches
 
 
 def _load(folder: Path) -> Any:
