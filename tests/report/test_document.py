@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from strop.errors import UserError
-from strop.report import JSON_NAME, Answer, Document, Estimate, Number, read_report, write_report
+from strop.report import JSON_NAME, Answer, Document, Estimate, Number, Product, read_report, write_report
 
 
 def test_round_trip(document: Document, tmp_path: Path) -> None:
@@ -37,6 +37,14 @@ def test_a_number_is_finite(value: Any) -> None:
 def test_number_names_are_unique(document: Document) -> None:
     with pytest.raises(ValueError, match=r"gap_recovered\.stage_2"):
         replace(document, numbers=(*document.numbers, document.numbers[0]))
+
+
+def test_products_have_unique_names_that_are_names_of_folders(document: Document) -> None:
+    with pytest.raises(ValueError, match="product names must be unique"):
+        replace(document, products=(Product("dpo", "model", "a"), Product("dpo", "pairs", "b")))
+    for name in ("", "../dpo", "a/b", ".hidden", "Upper", "a b"):
+        with pytest.raises(ValidationError):
+            Product(name, "model", "a")
 
 
 def test_unshowable_text_is_replaced() -> None:

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 from strop.records.document import Answer
-from strop.report import Document, Sample, SampleGroup, Verdict, read_report, rebuild_html, write_report
+from strop.report import Document, Product, Sample, SampleGroup, Verdict, read_report, rebuild_html, write_report
 from strop.report.html import render
 
 VOID = {"meta", "br", "hr", "img", "link", "input", "wbr", "area", "base", "col", "embed", "source", "track"}
@@ -75,6 +75,15 @@ def test_model_text_is_escaped(html: str) -> None:
     assert page.elements["script"] == 0
     assert "<script>alert(1)</script>" in "".join(page.text)
     assert not any(key.startswith("on") for key, _ in page.attributes)
+
+
+def test_what_was_made_is_shown(document: Document, html: str) -> None:
+    assert "What was made" not in html
+    made = Product("dpo", "reward_model", "seed1-dpo", "model", "hf:org/base", final=True, note="<b>the last</b>")
+    page = _parse(render(replace(document, products=(made,))))
+    text = " ".join("".join(page.text).split())
+    for part in ("What was made", "reward model", "seed1-dpo/model", "hf:org/base", "<b>the last</b>", "strop export"):
+        assert part in text
 
 
 @pytest.mark.parametrize(

@@ -20,11 +20,12 @@ _RECORD = ConfigDict(extra="forbid", allow_inf_nan=False)
 _UNSHOWABLE = dict.fromkeys((*range(9), 11, 12, *range(14, 32), 127, 0x202D, 0x202E, *range(0xD800, 0xE000)), "\ufffd")
 
 
-def _showable(value: Any) -> Any:
+def showable(value: Any) -> Any:
+    """Return text with what cannot be written or shown replaced; anything else as it is."""
     return value.translate(_UNSHOWABLE) if isinstance(value, str) else value
 
 
-Text = Annotated[str, BeforeValidator(_showable)]
+Text = Annotated[str, BeforeValidator(showable)]
 
 
 @dataclass(frozen=True, config=_RECORD)

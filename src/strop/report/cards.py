@@ -16,7 +16,7 @@ import yaml
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from strop import __version__
-from strop.records.document import Document, Product
+from strop.records.document import Document, Product, showable
 from strop.report import numbers
 from strop.runs.lineage import Lineage
 
@@ -148,13 +148,13 @@ def _flat(told: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, int]
 
 def _plain(text: str) -> str:
     """Return text that Markdown and HTML show as it is, on one line: it may come from a model."""
-    one_line = " ".join(text.split())
+    one_line = " ".join(str(showable(text)).split())
     return _MARKUP.sub(r"\\\1", one_line).replace("<", "&lt;")
 
 
 def _code(text: str) -> str:
     """Return text that cannot end a block of code."""
-    return text.replace("```", "'''")
+    return str(showable(text)).replace("```", "'''")
 
 
 def _text(name: str) -> str:

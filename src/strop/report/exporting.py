@@ -142,6 +142,33 @@ def choose(document: Document, names: Sequence[str], *, everything: bool) -> lis
 
 
 def _request(run: Path, document: Document, product: Product, options: ExportOptions) -> Request:
+    lineage = _lineage(run, product)
+    folder = artifact_folder(run, product.artifact)
+    assert folder is not None, "its lineage was found"
+    source = folder / product.path
+    if not source.exists():
+        raise UserError(f"the artifact of {product.name!r} holds no such part", value=product.path)
+    request = Request(
+        product=product,
+        document=document,
+        lineage=lineage,
+        source=source,
+        origin={},
+        counts=_counts(run, document),
+        gguf=options.gguf if product.kind == "model" else None,
+        check=options.check,
+        licence=options.licence,
+        datasets=options.datasets if product.kind != "pairs" else (),
+    )
+    return replace(request, origin=_origin(run, lineage, request))
+
+
+def _lineage(run: Path, product: Product) -> Lineage:
+    """Return what a product's artifact was made from.
+
+    Raises:
+        UserError: The artifact is gone, or was changed.
+    """
     folder = artifact_folder(run, product.artifact)
     if folder is None:
         raise UserError(
@@ -158,34 +185,25 @@ def _request(run: Path, document: Document, product: Product, options: ExportOpt
             why="its content is not what its lineage record names",
             fix="run the recipe again: it notices the damage and repeats the stage",
         )
-    counts = _counts(run, document)
-    source = folder / product.path
-    if not source.exists():
-        raise UserError(f"the artifact of {product.name!r} holds no such part", value=product.path)
-    request = Request(
-        product=product,
-        document=document,
-        lineage=lineage,
-        source=source,
-        origin={},
-        counts=counts,
-        gguf=options.gguf if product.kind == "model" else None,
-        check=options.check,
-        licence=options.licence,
-        datasets=options.datasets if product.kind != "pairs" else (),
-    )
-    return replace(request, origin=_origin(run, lineage, request))
+    return lineage
 
 
 def _counts(run: Path, document: Document) -> Mapping[str, Any]:
-    """Return the counts in ``report.json`` of the artifacts that hold pairs, by product where there are several."""
-    told: dict[str, Any] = {}
+    """Return the counts of labels, by product where there are several sets of pairs.
+
+    They are the ``report.json`` of the artifact that holds the pairs, or of one that it was made from.
+    """
+    told: dict[Path, tuple[str, Any]] = {}
     for product in document.products:
-        folder = artifact_folder(run, product.artifact) if product.kind == "pairs" else None
-        file = folder / JSON_NAME if folder is not None else None
-        if file is not None and file.is_file():
-            told[product.name] = json.loads(file.read_text(encoding="utf-8"))
-    return next(iter(told.values())) if len(told) == 1 else told
+        if product.kind == "pairs":
+            lineage = _lineage(run, product)
+            names = (product.artifact, *(source.name for source in lineage.inputs))
+            folders = [folder for name in names if (folder := artifact_folder(run, name)) is not None]
+            file = next((folder / JSON_NAME for folder in folders if (folder / JSON_NAME).is_file()), None)
+            if file is not None:
+                told.setdefault(file, (product.name, json.loads(file.read_text(encoding="utf-8"))))
+    counts = dict(told.values())
+    return next(iter(counts.values())) if len(counts) == 1 else counts
 
 
 def _origin(run: Path, lineage: Lineage, request: Request) -> dict[str, Any]:

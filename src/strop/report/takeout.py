@@ -188,8 +188,7 @@ def gguf_obstacle(request: Request) -> UserError | None:
     """Return why a model cannot be written as GGUF, as far as its folder tells, or None."""
     adapter = adapter_of(request.source)
     try:
-        whole = is_whole(request.source) or adapter is None
-        check_gguf(request.source if whole else plain_model(request.source))
+        check_gguf(request.source if adapter is None or is_whole(request.source) else plain_model(adapter))
     except UserError as error:
         return error
     return None

@@ -168,6 +168,21 @@ def test_trace_tells_the_same_on_the_command_line(executions: Executions) -> Non
     assert 'asked:    "Question: ' in result.output
 
 
+def test_the_final_model_and_the_pairs_are_exported(executions: Executions, tmp_path: Path) -> None:
+    arguments = ["export", "tiny", "--workspace", str(executions.workspace), "--out", str(tmp_path), "--quiet"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert result.output.split() == [str(tmp_path / "seed1-dpo")]
+    weights = next(executions.run.glob("stages/*-seed1-dpo/model/model.safetensors")).read_bytes()
+    assert (tmp_path / "seed1-dpo" / "model.safetensors").read_bytes() == weights
+    card = (tmp_path / "seed1-dpo" / "README.md").read_text()
+    assert "Stage II: DPO" in card
+    assert "No GGUF file: this tokenizer cannot be written as GGUF" in card
+    assert CliRunner().invoke(app, [*arguments, "--product", "seed1-pairs"]).exit_code == 0
+    pairs = [json.loads(line) for line in (tmp_path / "seed1-pairs" / "trl" / "pairs.jsonl").read_text().splitlines()]
+    assert pairs[0]["chosen"][0]["role"] == "assistant"
+
+
 @pytest.mark.slow
 def test_a_fresh_workspace_gives_the_same_bytes(executions: Executions, tmp_path: Path) -> None:
     fresh = execute_tiny(tmp_path)
