@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from strop.cli.output import AsJson, plain, print_json, print_table
+from strop.cli.safety_options import SecondOption, Timeout, open_second
 
 if TYPE_CHECKING:
     from strop.evaluation.risk import RiskFigures
@@ -20,9 +21,8 @@ def evaluate_command(
     part: Annotated[
         Literal["development", "test", "all"], typer.Option(help="Which part; settings are chosen on development only.")
     ] = "test",
-    second: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="A second opinion: a model of strop safety fit.")
-    ] = None,
+    second: SecondOption = None,
+    timeout: Timeout = 20.0,
     as_json: AsJson = False,
 ) -> None:
     """Measure the screen: recall at the two highest levels, by level and style, and false alarms, with intervals.
@@ -33,19 +33,25 @@ def evaluate_command(
     from strop.evaluation.risk import MESSAGES, read_messages, risk_figures
     from strop.safety import screen
     from strop.safety.patterns import read_patterns
-    from strop.training.risk_model import open_risk_model
 
     path = file or MESSAGES
     messages = read_messages(path, part=part)
-    opinion = open_risk_model(second) if second else None
-    found = [screen(message.conversation, second=opinion).level for message in messages]
-    figures = risk_figures(messages, found)
+    opinion = open_second(second)
+    found = [screen(message.conversation, second=opinion, timeout=timeout) for message in messages]
+    figures = risk_figures(messages, [each.level for each in found])
     patterns = read_patterns()
-    screened_by = f"{patterns.name} {patterns.version}" + (f", model {opinion.revision[:12]}" if opinion else "")
+    screened_by = f"{patterns.name} {patterns.version}" + (
+        f", second opinion {opinion.revision[:12]}" if opinion else ""
+    )
+    failed = sum(bool(each.failures) for each in found)
     if as_json:
-        print_json({"file": str(path), "part": part, "screen": screened_by, **plain(figures.to_row())})
+        print_json(
+            {"file": str(path), "part": part, "screen": screened_by, "failures": failed, **plain(figures.to_row())}
+        )
         return
     typer.echo(f"{path.name}, {part}: {figures.messages:,} messages, {figures.scenarios:,} scenarios; {screened_by}")
+    if failed:
+        typer.echo(f"WARNING: a part of the screen failed on {failed:,} messages, which raised their levels")
     _show(figures)
 
 

@@ -10,16 +10,13 @@ import typer
 
 from strop.cli.options import Fields, parse_fields
 from strop.cli.output import AsJson, plain, print_json, print_table
+from strop.cli.safety_options import SecondOption, Timeout, open_second
 
 
 def screen_command(
     file: Annotated[Path, typer.Argument(help="A table with prompt: text, or a list of messages.")],
-    second: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="A second opinion: a model of strop safety fit.")
-    ] = None,
-    timeout: Annotated[
-        float, typer.Option(help="Seconds that a second opinion may take; late raises the level.")
-    ] = 20.0,
+    second: SecondOption = None,
+    timeout: Timeout = 20.0,
     fields: Fields = None,
     as_json: AsJson = False,
 ) -> None:
@@ -33,9 +30,8 @@ def screen_command(
     from strop.records.rows import prompt_from_json
     from strop.records.tables import iter_table
     from strop.safety import Level, screen
-    from strop.training.risk_model import open_risk_model
 
-    opinion = open_risk_model(second) if second else None
+    opinion = open_second(second)
     rows = []
     for number, row in enumerate(iter_table(file, fields=parse_fields(fields))):
         found = screen(prompt_from_json(row.get("prompt")), second=opinion, timeout=timeout)
