@@ -42,8 +42,10 @@ def mixed(domain: Sequence[Row], general: Sequence[Row], *, share: float, total:
         seed: Of the draws and of the order.
 
     Raises:
-        UserError: A set is too small for the mixture.
+        UserError: A set is too small for the mixture, or the share lies outside.
     """
+    if not 0 < share < 1:
+        raise UserError("a mixture's share of general pairs lies between 0 and 1", value=share, fix="leave one set out")
     most = floor(min(len(domain) / (1 - share), len(general) / share) + 1e-9)
     size = most if total is None else total
     counts = {GENERAL: round(size * share), DOMAIN: size - round(size * share)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,10 @@ from tiny_llama import build_model, build_tokenizer
 
 from strop.methods.preference.config import PreferenceConfig
 from strop.methods.preference.ratings import PRINCIPLES
+from strop.methods.preference.recipe import preference
+from strop.records.document import Document
 from strop.records.tables import write_table
+from strop.runs import Artifact, Run
 
 Configure = Callable[..., PreferenceConfig]
 
@@ -35,40 +39,39 @@ def tiny_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def configure(tmp_path: Path, tiny_policy: Path) -> Configure:
-    """Return a maker of settings; ``configure(policy__online=None)`` changes one of them."""
+def settings_in(folder: Path, policy: Path) -> Configure:
+    """Write speeches and scripts into a folder and return a maker of settings that name them."""
     words = ["apples", "books", "has", "how", "many", "and", "stop", "go"]
     speeches = [
         {"id": f"s{number}", "speech": f"{number} " + " ".join(words[(number + k) % 8] for k in range(6))}
         for number in range(40)
     ]
-    write_table(tmp_path / "speeches.jsonl", speeches)
+    write_table(folder / "speeches.jsonl", speeches)
     for name, (_, text) in LEVELS.items():
-        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump({"default": text}))
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump({"default": text}))
     rules = [
         {"pattern": f"(?s){text.replace('?', '[?]')}", "reply": "\n".join(f"{key}: {level}" for key in PRINCIPLES)}
         for level, text in LEVELS.values()
     ]
-    (tmp_path / "judge.yaml").write_text(yaml.safe_dump({"rules": rules}))
+    (folder / "judge.yaml").write_text(yaml.safe_dump({"rules": rules}))
     train = {"learning_rate": 1e-2, "max_steps": 4, "batch_size": 4, "micro_batch_size": 4, "max_length": 128}
 
     def make(**changes: Any) -> PreferenceConfig:
         settings: dict[str, Any] = {
             "recipe": "preference",
             "speeches": {
-                "files": [tmp_path / "speeches.jsonl"],
+                "files": [folder / "speeches.jsonl"],
                 "min_characters": 1,
                 "near_duplicates": None,
                 "development": 0.2,
                 "test": 0.2,
             },
-            "candidates": {"pool": [{"model": f"scripted:{tmp_path}/{name}.yaml", "name": name} for name in LEVELS]},
-            "ratings": {"judge": {"model": f"scripted:{tmp_path}/judge.yaml", "allow_unqualified": True}},
-            "reward": {"model": str(tiny_policy), "train": train},
-            "second_reward": {"model": str(tiny_policy), "train": {**train, "max_steps": 2}},
+            "candidates": {"pool": [{"model": f"scripted:{folder}/{name}.yaml", "name": name} for name in LEVELS]},
+            "ratings": {"judge": {"model": f"scripted:{folder}/judge.yaml", "allow_unqualified": True}},
+            "reward": {"model": str(policy), "train": train},
+            "second_reward": {"model": str(policy), "train": {**train, "max_steps": 2}},
             "policy": {
-                "model": str(tiny_policy),
+                "model": str(policy),
                 "max_tokens": 8,
                 "dpo": train,
                 "online": {
@@ -96,3 +99,29 @@ def configure(tmp_path: Path, tiny_policy: Path) -> Configure:
         return PreferenceConfig.model_validate(settings)
 
     return make
+
+
+@pytest.fixture
+def configure(tmp_path: Path, tiny_policy: Path) -> Configure:
+    """Return a maker of settings; ``configure(policy__online=None)`` changes one of them."""
+    return settings_in(tmp_path, tiny_policy)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A whole run that is over: its settings, its report and its artifacts."""
+
+    config: PreferenceConfig
+    document: Document
+    artifacts: dict[str, Artifact]
+    workspace: Path
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny_policy: Path) -> Finished:
+    """Return one whole run for every test that only reads."""
+    workspace = tmp_path_factory.mktemp("finished")
+    config = settings_in(workspace, tiny_policy)()
+    with Run.open(workspace / "run", config=config, origins={}, seed=0, workspace=workspace, quiet=True) as run:
+        document = preference(config, run)
+        return Finished(config, document, dict(run.artifacts), workspace)

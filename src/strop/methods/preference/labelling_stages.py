@@ -22,8 +22,6 @@ from strop.records.rows import Answer
 from strop.runs import Artifact, Stage, derive_seed
 from strop.runs.calls import FailedCall
 
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
-
 
 def answer_candidates(
     stage: Stage, speeches: Artifact, *, candidates: Candidates, seed: int, placement: Placement

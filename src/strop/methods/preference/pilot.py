@@ -11,7 +11,7 @@ from strop.judging.contest.answering import addressed
 from strop.judging.contest.piloting import try_contestant
 from strop.methods.preference.candidates import draw_candidates
 from strop.methods.preference.config import PreferenceConfig
-from strop.methods.preference.plan import Plan
+from strop.methods.preference.plan import Plan, told_total
 from strop.methods.preference.speeches import load_speeches
 from strop.models.forecasting import CallFigures, Expected, Forecast
 from strop.models.lengths import Range
@@ -53,8 +53,10 @@ def with_pilot(planned: Plan, config: PreferenceConfig, *, workspace: Path, pilo
                 try_contestant(contestant, prompts, sampling_seed=sampling, draw_seed=config.seed, pilot=pilot, **place)
             )
     stages = tuple(_forecast(stage, told) if stage.stage == "candidates" else stage for stage in planned.stages)
+    total = Totals.of(stages)
+    notes = [told_total(total) if note == told_total(planned.total) else note for note in planned.notes]
     note = f"The candidates are forecast from {pilot} answers of each model; all else rests on assumptions."
-    return Plan(stages, Totals.of(stages), (*planned.notes, note))
+    return Plan(stages, total, (*notes, note))
 
 
 def _forecast(stage: PlannedStage, told: list[Forecast]) -> PlannedStage:

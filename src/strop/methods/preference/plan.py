@@ -22,6 +22,7 @@ from strop.methods.preference.speeches import load_speeches
 from strop.models.forecasting import Expected
 from strop.models.lengths import Range
 from strop.models.spec import ModelSpec
+from strop.training.mixing import Mix
 from strop.training.planning import PlannedStage, Totals, training_steps
 from strop.training.settings import TrainingSettings
 
@@ -98,14 +99,16 @@ class Planner:
             yield self._ratings(c.ratings.judge, self.counts.speeches * responses)
         yield PlannedStage("pairs")
         pairs = Range(1, self.counts.train * responses * (responses - 1) // 2)
-        yield self._training("reward-model", c.reward.model, c.reward.train, pairs)
-        if c.second_reward is not None:
-            yield self._training("second-reward-model", c.second_reward.model, c.second_reward.train, pairs)
+        for name, reward in (("reward-model", c.reward), ("second-reward-model", c.second_reward)):
+            if reward is not None:
+                yield self._training(name, reward.model, reward.train, _mixture(pairs, reward.mix))
         policy = c.policy.model
         if c.policy.dpo is not None:
             yield self._training("dpo", policy, c.policy.dpo, pairs)
         if c.policy.online is not None:
             yield from self._online()
+        policies = 1 + (c.policy.dpo is not None) + (c.policy.online is not None)
+        yield self._examined("test answers", policies * self.counts.test)
         if c.comparison is not None:
             yield from self._comparisons()
 
@@ -159,6 +162,13 @@ class Planner:
         reply = self.config.planning.reply_tokens
         return self._calls("ratings", [judge.model], calls, read=self._judged(), written=reply)
 
+    def _examined(self, stage: str, calls: int) -> PlannedStage:
+        """Return a stage in which policies answer held-out speeches, one sample each."""
+        assumed, longest = self.config.planning, self.config.policy.max_tokens
+        low, high = assumed.response_tokens
+        written = (min(low, longest), min(high, longest))
+        return self._calls(stage, [self.config.policy.model], calls, read=assumed.speech_tokens, written=written)
+
     def _online(self) -> Iterator[PlannedStage]:
         online, assumed = self.config.policy.online, self.config.planning
         assert online is not None
@@ -176,6 +186,8 @@ class Planner:
             steps=steps.steps.times(online.iterations),
             seconds=None if steps.seconds is None else steps.seconds.times(online.iterations),
         )
+        development = min(self.counts.development, self.config.policy.examined or self.counts.development)
+        yield self._examined("online: development answers", (1 + online.iterations) * development)
 
     def _comparisons(self) -> Iterator[PlannedStage]:
         c, assumed = self.config, self.config.planning
@@ -195,8 +207,22 @@ class Planner:
             aspects = 1 + (len(load_rubric(judge.rubric).criteria) if judge.per_criterion else 0)
             low, high = self._judged()
             question = (low + written[0], high + written[1])
-            asked = calls * ORDERS * aspects
+            # Without an opponent the initial policy is the opponent: it answers, and does not stand against itself.
+            compared = calls if comparison.opponent is not None else calls - prompts * len(comparison.word_limits)
+            asked = compared * ORDERS * aspects
             yield self._calls("comparison: judge", [judge.model], asked, read=question, written=assumed.reply_tokens)
+
+
+def _mixture(pairs: Range, mix: Mix | None) -> Range:
+    """Return how many pairs a reward model learns from where general ones are mixed in."""
+    if mix is None:
+        return pairs
+    return Range(2, max(2, floor(pairs.high / (1 - mix.share)))) if mix.total is None else Range.exactly(mix.total)
+
+
+def told_total(total: Totals) -> str:
+    """Return the sum of all stages in one line."""
+    return f"All: {total}."
 
 
 def _notes(config: PreferenceConfig, counts: Counts, total: Totals) -> Iterator[str]:
@@ -219,7 +245,7 @@ def _notes(config: PreferenceConfig, counts: Counts, total: Totals) -> Iterator[
             f"Online: {online.iterations} iterations x {online.speeches:,} speeches x {online.samples} samples = "
             f"{samples:,} samples."
         )
-    yield f"All: {total}."
+    yield told_total(total)
     yield "Lengths of answers and speeds are the assumptions of 'planning'; a pilot measures lengths."
     unpriced = sorted(model.model for model in _asked(config) if model.known_price is None)
     if unpriced:

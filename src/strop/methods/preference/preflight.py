@@ -12,6 +12,7 @@ from strop.judging.rubric import load_rubric
 from strop.judging.settings import JudgeSettings, require_other_family, standing_of
 from strop.methods.preference.card import Provenance, Source, with_certificate
 from strop.methods.preference.config import PreferenceConfig
+from strop.models.rewards.opening import require_reward
 from strop.models.spec import ModelSpec
 from strop.runs.shipped import DATA
 
@@ -107,12 +108,19 @@ def _families(config: PreferenceConfig) -> Iterator[str]:
 
 
 def _require_files(config: PreferenceConfig) -> None:
-    second = config.second_reward.rated if config.second_reward is not None else ()
-    for path in (*config.speeches.files, *config.rated, *config.reward.rated, *second):
+    for path in (*config.speeches.files, *config.rated, *_reward_files(config)):
         if not path.is_file():
             raise UserError(
                 "no such file", value=str(path), fix="correct the recipe; `shipped:PATH` is a file of strop"
             )
+
+
+def _reward_files(config: PreferenceConfig) -> Iterator[Path]:
+    """Yield what the reward models learn from besides the run's own pairs."""
+    for reward in filter(None, (config.reward, config.second_reward)):
+        yield from reward.rated
+        if reward.mix is not None:
+            yield reward.mix.file
 
 
 def _require_models(config: PreferenceConfig) -> None:
@@ -127,6 +135,8 @@ def _require_models(config: PreferenceConfig) -> None:
                 fix="give a local folder, hf:ORG/NAME or a builtin",
             )
         model.check()
+    if config.policy.online is not None and config.policy.online.reward is not None:
+        require_reward(config.policy.online.reward)
     for contestant in config.candidates.pool if config.candidates is not None else ():
         contestant.model.check()
     if config.comparison is not None and config.comparison.opponent is not None:

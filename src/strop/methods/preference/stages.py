@@ -76,7 +76,12 @@ def build_pairs(stage: Stage, rated: Artifact, *, settings: PairSettings, seed: 
     made = make_pairs(rated.rows(), settings, seed=seed, gate=reply_gate if settings.gate else None)
     for split in ("train", "development"):
         if not any(row["split"] == split for row in made.rows):
-            raise UserError(f"the ratings give no pair of the split {split!r}", value=made.counts.to_row()["pairs"])
+            raise UserError(
+                f"the ratings give no pair of the split {split!r}",
+                value=made.counts.to_row()["pairs"],
+                why="the reward model learns from the training pairs and is chosen on the development pairs",
+                fix="give more speeches, a larger share of `speeches.development`, or a smaller `pairs.min_gap`",
+            )
     stage.write_rows(made.rows)
     for split in SPLITS:
         stage.write_rows([row for row in made.rows if row["split"] == split], f"{split}.jsonl")

@@ -11,6 +11,7 @@ from strop.models.rewards.protocol import RewardModel
 from strop.models.rewards.words import WordsReward
 
 WORDS = "words"
+SERVED = ("http://", "https://")
 
 
 def open_reward(spec: str | Path, placement: Placement | None = None) -> RewardModel:
@@ -27,18 +28,27 @@ def open_reward(spec: str | Path, placement: Placement | None = None) -> RewardM
     name = str(spec)
     if name == WORDS:
         return WordsReward()
-    if name.startswith(("http://", "https://")):
+    if name.startswith(SERVED):
         from strop.models.rewards.served import ServedReward
 
         return ServedReward(name)
-    folder = Path(spec)
-    if not is_reward_folder(folder):
-        raise UserError(
-            "no such reward model",
-            value=name,
-            fix="train one with `strop reward train`",
-            alternatives=["a folder with reward.json", "http://HOST:PORT/get_reward", WORDS],
-        )
+    require_reward(name)
     from strop.models.rewards.folder import FolderReward
 
-    return FolderReward(folder, device=placement.device, dtype=placement.dtype)
+    return FolderReward(Path(spec), device=placement.device, dtype=placement.dtype)
+
+
+def require_reward(name: str) -> None:
+    """Make sure that a reward model can be meant, without opening it: a folder must hold one; nobody is called.
+
+    Raises:
+        UserError: There is no such reward model.
+    """
+    if name == WORDS or name.startswith(SERVED) or is_reward_folder(Path(name)):
+        return
+    raise UserError(
+        "no such reward model",
+        value=name,
+        fix="train one with `strop reward train`",
+        alternatives=["a folder with reward.json", "http://HOST:PORT/get_reward", WORDS],
+    )
