@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import resource
 import shutil
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
 from tiny_gguf import write_model
 
 from strop.cli.main import run as strop
-from strop.errors import UserError
+from strop.errors import Stopped, UserError
 from strop.models.local import LocalModel
 from strop.models.rewards.folder import FolderReward
 from strop.records.document import Document, Number, Product, Verdict
@@ -304,6 +306,32 @@ class TestAgain:
         export_run(finished, tmp_path, options=options, overwrite=True)
         export_run(finished, tmp_path / "fresh", options=options)
         assert contents(tmp_path / "dpo") == contents(tmp_path / "fresh" / "dpo")
+
+
+@pytest.fixture
+def largest_file() -> Iterator[Callable[[int], None]]:
+    """Return a setter of the largest file that this process may write: a disk that is full, as files see it."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("missing", [250_000, 4_000])
+def test_a_full_disk_stops_and_the_same_command_continues(
+    finished: Path, sources: dict[str, Path], tmp_path: Path, largest_file: Callable[[int], None], missing: int
+) -> None:
+    """Half a megabyte each: safetensors, and a little larger the GGUF file; the second limit lets only a copy pass."""
+    options = ExportOptions(gguf="f32")
+    (whole,) = export_run(finished, tmp_path / "whole", names=["dpo"], options=options)
+    sizes = {file["path"]: file["bytes"] for file in whole.record["files"]}
+    assert sizes["model.safetensors"] < sizes["dpo-f32.gguf"] - 4_000
+    largest_file(sizes["dpo-f32.gguf"] - missing)
+    with pytest.raises(Stopped):
+        export_run(finished, tmp_path / "out", names=["dpo"], options=options)
+    largest_file(resource.RLIM_INFINITY)
+    assert not (tmp_path / "out" / "dpo").exists()
+    export_run(finished, tmp_path / "out", names=["dpo"], options=options)
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
 class TestDamage:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from strop.errors import UserError
+from strop.errors import Stopped, UserError
 from strop.models.gguf_vocabulary import add_vocabulary, check_vocabulary
 from strop.models.weights import check_folder
 
@@ -108,6 +108,12 @@ def write_gguf(folder: Path, out: Path, *, weights: Weights = "f16", name: str =
                 writer.write_tensor_data(factors)
             for tensor in tensors:
                 writer.write_tensor_data(_stored(tensor, weights))
+        except OSError as error:
+            # numpy hides the number of the error behind a count of what it could not write.
+            if error.errno is not None:
+                raise
+            fix = "free some space and run the same command again"
+            raise Stopped("a GGUF file could not be written whole", value=str(out), why=str(error), fix=fix) from error
         finally:
             writer.close()
     return out

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from pathlib import PurePath
 from typing import Any
 
 import yaml
@@ -87,6 +88,8 @@ def render_card(facts: CardFacts) -> str:
             document=document,
             product=product,
             title=_plain(product.name),
+            # A folder of the machine that trained says nothing elsewhere, and may say whose machine it was.
+            base=PurePath(product.base).name if PurePath(product.base).is_absolute() else product.base,
             front_matter=_front_matter(facts),
             licence=facts.licence,
             intended_use=(*document.intended_use, *GENERAL_USE),

@@ -7,6 +7,7 @@ options give the same bytes. The report's samples are not exported: they may be 
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from strop import __version__
-from strop.errors import UserError, nearest
+from strop.errors import Stopped, UserError, nearest
 from strop.models.gguf_file import Weights
 from strop.models.serving.llama_cpp import require_llama_cpp
 from strop.records.document import Document, Product
@@ -27,6 +28,7 @@ from strop.runs.lineage import Lineage, artifact_folder, lineages_of
 from strop.runs.store import run_id
 
 Say = Callable[[str], None]
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,12 +287,20 @@ def _publish(out: Path, request: Request) -> Mapping[str, Any]:
     folder = out / request.product.name
     part = out / f".{request.product.name}.part"
     shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
     take = take_pairs if request.product.kind == "pairs" else take_model
-    notes = take(request, part)
-    record = {"origin": dict(request.origin), "notes": list(notes), "files": [asdict(file) for file in hashed(part)]}
-    (part / RECORD).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    sync_tree(part)
+    try:
+        part.mkdir(parents=True)
+        notes = take(request, part)
+        files = [asdict(file) for file in hashed(part)]
+        record = {"origin": dict(request.origin), "notes": list(notes), "files": files}
+        (part / RECORD).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        sync_tree(part)
+    except OSError as error:
+        if error.errno not in FULL_DISK:
+            raise
+        shutil.rmtree(part, ignore_errors=True)
+        fix = "free some space and run the same command again"
+        raise Stopped("the disk is full", value=str(folder), why="what is exported already is kept", fix=fix) from error
     old = out / f".{request.product.name}.old"
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():

@@ -204,7 +204,7 @@ def _add_gguf(request: Request, out: Path) -> list[str]:
         notes = [*check_gguf(out)]
     except UserError as error:
         got = "" if error.value is None else f" ({error.value})"
-        return [f"No GGUF file: {error.what}{got}. To get one, {error.fix}."]
+        return [f"No GGUF file: {error.what}{got}. Instead, {error.fix}."]
     file = write_gguf(out, out / f"{request.product.name}-{request.gguf}.gguf", weights=request.gguf)
     found = verify_gguf(file, out)
     notes.append(f"{file.name} was read back: {found.tensors} tensors, {found.tokens} tokens, {found.architecture}.")
