@@ -23,7 +23,7 @@ from strop.models.gguf_file import Weights
 from strop.models.gguf_vocabulary import composes_accents
 from strop.models.local import LocalModel
 from strop.models.serving.served import open_served
-from strop.models.serving.serving_check import PROMPTS, ServingCheck, check_serving
+from strop.models.serving.serving_check import MARGIN, PROMPTS, ServingCheck, check_serving
 from strop.records.rows import Prompt
 
 HOST = "127.0.0.1"
@@ -31,8 +31,11 @@ START_S = 300.0
 CONTEXT = 1024
 """Tokens of a request: the prompts of the check with their answers."""
 SHOWN_OF_LOG = 1500
-BOUNDS: Mapping[Weights, float] = {"f32": 0.8, "f16": 0.8, "bf16": 0.8, "q8_0": 0.8}
-"""How much likelier than the token that llama.cpp wrote the safetensors' own choice may be, in nats."""
+BOUNDS: Mapping[Weights, float] = {"f32": MARGIN, "f16": MARGIN, "bf16": MARGIN, "q8_0": 0.9}
+"""How much likelier than the token that llama.cpp wrote the safetensors' own choice may be, in nats.
+
+The margin of `strop endpoint check`, or a little over twice the widest gap that was seen (``scripts/gguf_bounds.py``).
+"""
 
 
 def check_gguf_text(file: Path, folder: Path, *, weights: Weights) -> ServingCheck:
