@@ -143,11 +143,10 @@ def train_reward(stage: Stage, pairs: Artifact, *, reward: RewardModel, machine:
 def examine_reward(stage: Stage, model: Artifact, pairs: Artifact, *, seed: int, placement: Placement) -> None:
     """Tell what a reward model is worth on the test pairs, extreme and close ones apart: `quality.json`.
 
-    Raises:
-        UserError: There is no test pair.
+    A kind without pairs has no figures: they are missing, and what was trained is kept.
     """
-    labelled = read_labelled(pairs.path("test.jsonl"))
     kinds = {row["id"]: row["kind"] for row in pairs.rows("test.jsonl")}
+    labelled = read_labelled(pairs.path("test.jsonl")) if kinds else []
     opened = FolderReward(model.path("model"), device=placement.device, dtype=placement.dtype)
     told: dict[str, Any] = {}
     try:
