@@ -141,6 +141,14 @@ def test_llama_cpp_reads_and_writes_as_transformers_does(name: str, tmp_path: Pa
     assert all(text.log_prob_difference is not None and text.log_prob_difference < 0.005 for text in texts)
 
 
+def test_a_file_of_another_model_is_noticed(plain: Path, tmp_path: Path) -> None:
+    pytest.importorskip("xllamacpp")
+    other = write_model(tmp_path / "other", "gpt-2", unused=8, intermediate_size=96)
+    found = check_gguf_text(write_gguf(other, tmp_path / "other.gguf", weights="f32"), plain, weights="f32")
+    assert not found.same
+    assert "greedy text differs" in verdict(found)
+
+
 def test_a_file_that_llama_cpp_cannot_load(tmp_path: Path) -> None:
     pytest.importorskip("xllamacpp")
     (tmp_path / "broken.gguf").write_bytes(b"GGUF and nothing more")
