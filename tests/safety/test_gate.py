@@ -113,6 +113,12 @@ def test_a_reply_cannot_talk_its_way_past_the_gate() -> None:
     assert not reply_gate(THOUGHTS, reply).passed
 
 
+def test_a_second_opinion_alone_asks_for_notice_from_level_3_on() -> None:
+    for level, passed in ((Level.ACTIVE, True), (Level.PLAN, False)):
+        found = screen("The evenings are long.", second={"client: The evenings are long.": level}.__getitem__)
+        assert reply_gate("x", "Evenings can be long. What do you miss most?", screening=found).passed is passed
+
+
 def test_an_unsure_wish_asks_for_nothing() -> None:
     """A hint of which the screen is unsure fails no warm reply: over-caution counts too."""
     found = reply_gate("I feel numb and I'm so tired of it all.", "That sounds exhausting. What wears you out most?")

@@ -10,10 +10,13 @@ import typer
 
 from strop.cli.options import Fields, parse_fields
 from strop.cli.output import AsJson, plain, print_json, print_table
+from strop.cli.safety_options import SecondOption, Timeout, open_second
 
 
 def gate_command(
     file: Annotated[Path, typer.Argument(help="A table with prompt and response.")],
+    second: SecondOption = None,
+    timeout: Timeout = 20.0,
     fields: Fields = None,
     checks: Annotated[bool, typer.Option("--checks", help="With --json: the crisis checks of each reply.")] = False,
     as_json: AsJson = False,
@@ -27,10 +30,11 @@ def gate_command(
     from strop.records.tables import iter_table
     from strop.safety import crisis_checks, reply_gate, screen
 
+    opinion = open_second(second)
     rows = []
     for number, row in enumerate(iter_table(file, fields=parse_fields(fields))):
         answer = Answer.from_row({"id": number, **row})
-        found = screen(answer.prompt)
+        found = screen(answer.prompt, second=opinion, timeout=timeout)
         gated = plain(reply_gate(answer.prompt, answer.response, screening=found))
         asked = plain(crisis_checks(answer.prompt, answer.response, screening=found)) if checks else None
         rows.append({"id": answer.id, **gated, **({"checks": asked} if checks else {})})

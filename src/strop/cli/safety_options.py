@@ -1,4 +1,4 @@
-"""What ``strop safety screen`` and ``evaluate`` share: the second opinion."""
+"""What the verbs of ``strop safety`` share: the second opinion."""
 
 from __future__ import annotations
 

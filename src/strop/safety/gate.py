@@ -82,8 +82,13 @@ def _refuses_only(reading: ReplyReading) -> bool:
 
 
 def _missing(found: Screening, reading: ReplyReading) -> list[str]:
-    """Return what a reply to a conversation of this level lacks; where the screen is unsure, less is asked of it."""
-    if found.level is Level.NONE or (found.level is Level.PASSIVE and found.unsure):
+    """Return what a reply to a conversation of this level lacks; where the screen is unsure, less is asked of it.
+
+    A second opinion alone asks for something from level 3 on: below, a trained one flags too much that is ordinary.
+    """
+    hinted = found.level is Level.PASSIVE and found.unsure
+    only_second = found.rules is Level.NONE and found.second is not None and found.level < Level.PLAN
+    if found.level is Level.NONE or hinted or only_second:
         return []
     if not reading.does.intersection(NOTICING):
         return ["misses_risk"]
