@@ -197,6 +197,8 @@ def fit_risk_model(
     import numpy as np
     import torch
 
+    from strop.models.batching import quiet_transformers
+
     training = training or RiskTraining()
     labels = [level for _, level in examples]
     if Level.NONE not in labels or max(labels, default=Level.NONE) < Level.PLAN:
@@ -207,7 +209,8 @@ def fit_risk_model(
     targets = torch.tensor([[float(level >= question) for question in QUESTIONS] for level in labels])
     _train(encoder, layer, [text for text, _ in examples], targets, training, advance or (lambda _: None))
     out.mkdir(parents=True, exist_ok=True)
-    encoder.save(str(out / ENCODER), create_model_card=False)
+    with quiet_transformers():
+        encoder.save(str(out / ENCODER), create_model_card=False)
     head = {
         "weight": layer.weight.detach().numpy().astype(np.float64).tolist(),
         "bias": layer.bias.detach().numpy().astype(np.float64).tolist(),
