@@ -54,6 +54,7 @@ INTENDED_USE = (
     "Drafts for people who are trained in counselling, who read every one before anybody else does.",
     "No therapy, no crisis service: it makes no diagnosis, replaces no care and must not answer clients by itself.",
 )
+INTERVALS = "95 % interval, resampling speeches"
 SHOWN_SAMPLES = 3
 SLICES = ("principle", "gap", "length", "source")
 """Kinds of slices that the report shows; the artifact holds all."""
@@ -103,7 +104,7 @@ def _number(
         value.n,
         unit=unit,
         label=label,
-        note=note if value.value is None else "",
+        note=note if value.value is None else INTERVALS,
         headline=headline,
     )
 
