@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -11,7 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.judging.contest.arena import PROMPTS, answers
-from tests.models.tiny_llama import build_model, build_tokenizer
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "models"))
+from tiny_llama import build_model, build_tokenizer
 
 from strop.judging.contest.answering import Contestant, addressed, limit_sentence
 from strop.records.rows import Message
