@@ -29,6 +29,18 @@ Advance = Callable[[int, int], None]
 """Told ``(steps done, steps in all)`` as a training goes on."""
 
 
+def further_steps(advance: Callable[[int], None]) -> Advance:
+    """Return what tells a progress bar, which counts further steps, about steps done in all."""
+    done = 0
+
+    def told(step: int, _steps: int) -> None:
+        nonlocal done
+        advance(step - done)
+        done = step
+
+    return told
+
+
 def train(
     job: TrainingJob, *, launcher: Launcher | None = None, advance: Advance = lambda done, steps: None
 ) -> TrainingOutcome:

@@ -11,7 +11,7 @@ from strop.models.placement import Placement
 from strop.models.spec import ModelSpec
 from strop.runs import Artifact, Stage
 from strop.training.job import Kind, TrainingJob
-from strop.training.launching import train
+from strop.training.launching import further_steps, train
 from strop.training.settings import Launcher, TrainingSettings
 
 Model = ModelSpec | Artifact
@@ -75,14 +75,7 @@ def train_in(
         device="cpu" if machine.device == "cpu" else "auto",
     )
     with stage.progress(f"{stage.name}: training") as advance:
-        done = 0
-
-        def told(step: int, _steps: int) -> None:
-            nonlocal done
-            advance(step - done)
-            done = step
-
-        outcome = train(job, launcher=machine.launcher, advance=told)
+        outcome = train(job, launcher=machine.launcher, advance=further_steps(advance))
     # Wall time is no part of an artifact: the same training gives the same bytes.
     stage.note(wall_s=outcome.wall_s, resumed_at=outcome.resumed_at, steps=outcome.steps)
     kept = outcome.model_copy(update={"wall_s": 0.0, "resumed_at": 0})

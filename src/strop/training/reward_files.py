@@ -15,7 +15,7 @@ from strop.models.spec import parse_base
 from strop.records.tables import atomic_path, iter_table, read_table, write_table
 from strop.runs.progress import Reporter
 from strop.training.job import TrainingJob, TrainingOutcome
-from strop.training.launching import train
+from strop.training.launching import further_steps, train
 from strop.training.mixing import Mix, general_pairs, mixed
 from strop.training.settings import RewardSettings
 
@@ -75,14 +75,7 @@ def train_reward_model(
         device=device,
     )
     with Reporter(quiet=quiet).progress("training", None) as advance:
-        done = 0
-
-        def told(step: int, _steps: int) -> None:
-            nonlocal done
-            advance(step - done)
-            done = step
-
-        outcome = train(job, advance=told)
+        outcome = train(job, advance=further_steps(advance))
     measure_scale(out, chosen_on or job.rows, base=spec.model, device=device)
     shutil.rmtree(work)
     return outcome
