@@ -142,6 +142,12 @@ def test_no_answers() -> None:
         watched([], [], WatchLimits(), np.random.default_rng(0))
 
 
+def test_empty_answers_that_stay_empty_have_not_become_shorter() -> None:
+    empty = [Look.at(n, "", cut=False, log_ratio=0.0, tokens=1) for n in range(2)]
+    found = watched(empty, empty, WatchLimits(), np.random.default_rng(0))
+    assert not any(one.broken for one in found)
+
+
 TEXTS = st.text(st.sampled_from("ab .\n:USERuser"), max_size=40)
 
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from strop.errors import UserError
 from strop.evaluation.statistics import UNBOUNDED, Interval, cluster_bootstrap, paired_cluster_difference
+from strop.evaluation.surface import distinct_share, invents_turn, refuses, repeated_runs, word_pairs, words_of
 from strop.methods.preference.online_config import WatchLimits
-from strop.methods.preference.surface import invents_turn, refuses, repeated_runs, word_pairs, words_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -203,7 +203,7 @@ def watched(
         raise UserError("the watch compares answers to the same speeches, in one order")
     Measures.of(now)
     ids = [look.id for look in now]
-    length = _ratio(ids, [look.words for look in now], [look.words for look in start], generator)
+    length = _ratio(ids, [look.words for look in now], [look.words for look in start], generator, nothing=1.0)
     told = "answers have {value:.2f} times their first length"
     found = [
         _judge("length_ratio", length, limits.length_ratio, unmoved=1.0, told=told),
@@ -223,7 +223,7 @@ def watched(
         found.append(_judge(name, rise, getattr(limits, name), unmoved=0.0, told=sentence))
     ratios = [_number(look) for look in now if look.log_ratio is not None]
     if len(ratios) == len(now):
-        kl = _ratio(ids, ratios, [look.tokens for look in now], generator)
+        kl = _ratio(ids, ratios, [look.tokens for look in now], generator, nothing=0.0)
         sentence = "the policy is {value:.2f} nats a token away from the initial one"
         found.append(_judge("kl", kl, limits.kl, unmoved=0.0, told=sentence))
     return found
@@ -253,13 +253,18 @@ def _judge(
 
 
 def _ratio(
-    ids: Sequence[Hashable], above: Sequence[float], below: Sequence[float], generator: np.random.Generator
+    ids: Sequence[Hashable],
+    above: Sequence[float],
+    below: Sequence[float],
+    generator: np.random.Generator,
+    *,
+    nothing: float,
 ) -> Interval:
-    """Return sum(above) / sum(below) with its bootstrap interval over speeches."""
+    """Return sum(above) / sum(below) with its bootstrap interval over speeches; `nothing` where both sums are 0."""
     import numpy
 
     def quotient(rows: np.ndarray[Any, np.dtype[np.float64]]) -> float:
-        return float(rows[:, 0].sum() / max(rows[:, 1].sum(), 1.0))
+        return float(rows[:, 0].sum() / max(rows[:, 1].sum(), 1.0)) if rows.any() else nothing
 
     table = numpy.asarray([above, below], dtype=numpy.float64).T
     return cluster_bootstrap(table, ids, generator, statistic=quotient, bounds=UNBOUNDED)
@@ -267,8 +272,7 @@ def _ratio(
 
 def distinct_2(looks: Sequence[Look]) -> float:
     """Return the share of different pairs among the neighbouring words of all answers together; 1 without any pair."""
-    counts = Counter(pair for look in looks for pair in look.pairs)
-    return len(counts) / counts.total() if counts else 1.0
+    return distinct_share(pair for look in looks for pair in look.pairs)
 
 
 def _distinct_ratio(now: Sequence[Look], start: Sequence[Look]) -> Interval:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from itertools import pairwise
 
 RUN = 4
@@ -45,6 +45,15 @@ def words_of(text: str) -> list[str]:
 def word_pairs(words: Sequence[str], *, first: int = FIRST_WORDS) -> tuple[tuple[str, str], ...]:
     """Return the pairs of neighbouring words among the `first` words."""
     return tuple(pairwise(words[:first]))
+
+
+def distinct_share(runs: Iterable[Hashable]) -> float:
+    """Return how many of the runs of words of a set are different, as a share of all; 1 without any run.
+
+    Over pairs of neighbouring words this is distinct-2 (Li et al. 2016).
+    """
+    counts = Counter(runs)
+    return len(counts) / counts.total() if counts else 1.0
 
 
 def repeated_runs(words: Sequence[str]) -> float:

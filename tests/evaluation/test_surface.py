@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strop.methods.preference.surface import invents_turn, refuses, repeated_runs, word_pairs, words_of
+from strop.evaluation.surface import distinct_share, invents_turn, refuses, repeated_runs, word_pairs, words_of
 
 
 def test_words() -> None:
@@ -26,6 +26,12 @@ def test_repeated_runs_by_hand() -> None:
 def test_pairs_of_the_first_words() -> None:
     assert word_pairs(["a", "b", "c", "d"], first=3) == (("a", "b"), ("b", "c"))
     assert word_pairs(["alone"]) == ()
+
+
+def test_distinct_share_by_hand() -> None:
+    """Pairs ab, bc, ab: two of three are different."""
+    assert distinct_share([("a", "b"), ("b", "c"), ("a", "b")]) == pytest.approx(2 / 3)
+    assert distinct_share([]) == 1.0
 
 
 @pytest.mark.parametrize(
