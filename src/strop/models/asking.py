@@ -92,23 +92,46 @@ def ask_each(
             stored and the same command continues.
         UserError: The budget limits money and the model's price is not known.
     """
-    store.ledger.budget.require_price(model.name, model.price)
 
     def calls() -> Iterator[Call]:
         return (Call(prompt, sampling, sample) for prompt in prompts for sample in range(samples))
 
+    answered = ask_calls(model, calls, store=store, advance=advance)
+    while row := tuple(islice(answered, samples)):
+        yield row
+
+
+def ask_calls(
+    model: TextModel, calls: Callable[[], Iterator[Call]], *, store: CallStore, advance: Advance | None = None
+) -> Iterator[Answered]:
+    """Ask every call that the store lacks, then yield what became of each, in their order; as `ask_each` otherwise.
+
+    Args:
+        model: Answers the calls.
+        calls: Makes the stream of calls; it is gone through twice.
+        store: Keeps every answer and every failure.
+        advance: Told how many answers have come.
+
+    Raises:
+        Stopped: As `ask_each`.
+        UserError: As `ask_each`.
+    """
+    store.ledger.budget.require_price(model.name, model.price)
     feed = Feed(calls(), model, store, advance)
-    known = _remembered(model, store)
+    known = remembered(model, store)
     while not feed.exhausted:
         _answer(model, feed, store, known)
     if feed.transient:
-        fix = "run the same command again: it asks only what is missing"
-        raise _failed(model, feed.transient, asked=feed.taken, fix=fix)
+        raise unanswered(model, feed.transient, asked=feed.taken)
     keyed = (call.key(model.revision) for call in calls())
-    while keys := list(islice(keyed, LOOKED_UP * samples)):
+    while keys := list(islice(keyed, LOOKED_UP)):
         found: dict[str, Answered] = {**feed.lost, **store.read_many(keys)}
-        for start in range(0, len(keys), samples):
-            yield tuple(found[key] for key in keys[start : start + samples])
+        yield from (found[key] for key in keys)
+
+
+def unanswered(model: TextModel, failures: Sequence[FailedCall], *, asked: int) -> StropError:
+    """Return the stop for calls that brought no answer and may bring one later."""
+    return _failed(model, failures, asked=asked, fix="run the same command again: it asks only what is missing")
 
 
 def _answer(model: TextModel, feed: Feed, store: CallStore, known: set[str]) -> None:
@@ -116,7 +139,7 @@ def _answer(model: TextModel, feed: Feed, store: CallStore, known: set[str]) -> 
     taken = feed.taken
     for batch in model.complete(feed, done=feed.done):
         if isinstance(model, Inquiring):
-            _keep_abilities(model, store, known)
+            keep_abilities(model, store, known)
         records: list[Answered] = []
         for index, outcome in batch:
             landed = feed.land(index)
@@ -128,7 +151,7 @@ def _answer(model: TextModel, feed: Feed, store: CallStore, known: set[str]) -> 
         raise store.ledger.reached()
 
 
-def _remembered(model: TextModel, store: CallStore) -> set[str]:
+def remembered(model: TextModel, store: CallStore) -> set[str]:
     """Tell the model what the store knows about its server; return the names."""
     if not isinstance(model, Inquiring):
         return set()
@@ -137,7 +160,7 @@ def _remembered(model: TextModel, store: CallStore) -> set[str]:
     return set(found)
 
 
-def _keep_abilities(model: Inquiring, store: CallStore, known: set[str]) -> None:
+def keep_abilities(model: Inquiring, store: CallStore, known: set[str]) -> None:
     """Store what the model has found out about its server beside what is `known`."""
     for name in model.abilities.keys() - known:
         store.record_ability(model.revision, name, model.abilities[name])
@@ -185,7 +208,7 @@ class Feed:
             if known or key in self._keys_flying:
                 self.done.add(index)
                 self._untold += 1
-            elif self._has_room(call):
+            elif has_room(call, self._store, self._price, flying=len(self.flying)):
                 self._tell()
                 self.flying[index] = (key, call)
                 self._keys_flying.add(key)
@@ -228,23 +251,32 @@ class Feed:
             self._looked_up.extend((key, call, key in known) for key, call in zip(keys, calls, strict=True))
         return bool(self._looked_up)
 
-    def _has_room(self, call: Call) -> bool:
-        ledger = self._store.ledger
-        if ledger.budget is UNLIMITED:
-            return True
-        spent = ledger.spent
-        if spent.calls:
-            tokens, money = spent.tokens / spent.calls, spent.money / spent.calls
-        else:
-            prompt, answer = prompt_characters(call.prompt) // CHARACTERS_PER_TOKEN, call.sampling.max_tokens
-            tokens = float(prompt + answer)
-            money = (self._price or FREE).cost(prompt_tokens=prompt, completion_tokens=answer)
-        return ledger.room(flying=len(self.flying), tokens=tokens, money=money)
-
     def _tell(self) -> None:
         if self._advance is not None and self._untold:
             untold, self._untold = self._untold, 0
             self._advance(untold)
+
+
+def has_room(call: Call, store: CallStore, price: Price | None, *, flying: int) -> bool:
+    """Say whether the budget has room for one more call beside those in flight.
+
+    Args:
+        call: The next one.
+        store: Holds the run to its budget.
+        price: Of the model's tokens.
+        flying: Calls of the run without an outcome.
+    """
+    ledger = store.ledger
+    if ledger.budget is UNLIMITED:
+        return True
+    spent = ledger.spent
+    if spent.calls:
+        tokens, money = spent.tokens / spent.calls, spent.money / spent.calls
+    else:
+        prompt, answer = prompt_characters(call.prompt) // CHARACTERS_PER_TOKEN, call.sampling.max_tokens
+        tokens = float(prompt + answer)
+        money = (price or FREE).cost(prompt_tokens=prompt, completion_tokens=answer)
+    return ledger.room(flying=flying, tokens=tokens, money=money)
 
 
 def prompt_characters(prompt: Prompt) -> int:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Container, Iterable, Iterator, MutableMapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from strop.errors import StropError
 from strop.records.rows import Prompt, prompt_to_json
 from strop.records.token_choices import TokenChoice
 from strop.runs.budget import Price
@@ -158,3 +160,32 @@ class Inquiring(TextModel, Protocol):
     @property
     def abilities(self) -> MutableMapping[str, Ability]:
         """What is known, by name."""
+
+
+class Channel(Protocol):
+    """A line to a server that takes one call after the other, while earlier ones are in flight."""
+
+    @property
+    def stop(self) -> StropError | None:
+        """Why the server is not asked any more, once that is so."""
+
+    @property
+    def flying(self) -> int:
+        """Calls that were sent and not collected; more than none while a call has no outcome."""
+
+    def has_room(self) -> bool:
+        """Say whether another call may be sent."""
+
+    def send(self, index: int, call: Call) -> None:
+        """Send a call; after a stop it is not sent and has no outcome."""
+
+    def collect(self, *, wait: float) -> list[tuple[int, Outcome]]:
+        """Return the outcomes that have landed; wait for one at most `wait` seconds."""
+
+
+@runtime_checkable
+class Rolling(TextModel, Protocol):
+    """A model that many who ask one thing after the other can ask side by side: a server."""
+
+    def channel(self) -> AbstractContextManager[Channel]:
+        """Open a line to it."""

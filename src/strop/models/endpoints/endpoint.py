@@ -9,9 +9,11 @@ from __future__ import annotations
 import logging
 import os
 from collections import ChainMap
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+from strop.errors import StropError
 from strop.models.endpoints.abilities import path_name, wishes_of
 from strop.models.endpoints.engine import Engine
 from strop.models.endpoints.jobs import CallsJob, Job, Place, Probe
@@ -29,6 +31,9 @@ MOST_SAMPLES = 32
 """The most samples of one prompt in a request."""
 
 __all__ = ["EndpointModel", "request_seed"]
+
+LINGER_S = 0.005
+"""How long a channel waits for other answers, once one has landed: somebody waits for it before asking on."""
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +106,12 @@ class EndpointModel:
         if stop is not None:
             raise stop
 
+    @contextmanager
+    def channel(self) -> Iterator[EndpointChannel]:
+        """Keep requests in flight for as long as the block lasts; see `Rolling`."""
+        with Engine(self._spec, self._replicas, self._secret) as engine:
+            yield EndpointChannel(engine, questions=self._questions, job=self._job)
+
     def close(self) -> None:
         """Do nothing: connections end with the calls."""
 
@@ -157,3 +168,50 @@ def _alike(first: Call, second: Call) -> bool:
 
 def _open(job: Job) -> bool:
     return isinstance(job, Probe) and job.found is None
+
+
+class EndpointChannel:
+    """A line to the servers of an endpoint that takes one call after the other; see `Channel`."""
+
+    def __init__(
+        self, engine: Engine, *, questions: Callable[..., Iterator[Probe]], job: Callable[[Sequence[Place]], Job]
+    ) -> None:
+        """Use a running engine.
+
+        Args:
+            engine: Keeps requests in flight.
+            questions: Gives what must be asked about the server before a call.
+            job: Makes the request of calls.
+        """
+        self._engine, self._questions, self._job = engine, questions, job
+        self._landed: list[tuple[int, Outcome]] = []
+
+    @property
+    def stop(self) -> StropError | None:
+        """Why the servers are not asked any more, once that is so."""
+        return self._engine.stop
+
+    @property
+    def flying(self) -> int:
+        """Requests in flight, and outcomes that were not collected."""
+        return self._engine.outstanding + len(self._landed)
+
+    def has_room(self) -> bool:
+        """Say whether another call may be sent."""
+        return self._engine.stop is None and self._engine.has_room()
+
+    def send(self, index: int, call: Call) -> None:
+        """Send a call; where it wishes for what the server has not been asked about, that is asked first."""
+        for probe in self._questions(call, repeats=False):
+            self._engine.submit(probe)
+            while self._engine.stop is None and _open(probe):
+                self._landed += self._engine.collect()
+        if self._engine.stop is None:
+            self._engine.submit(self._job([(index, call)]))
+
+    def collect(self, *, wait: float) -> list[tuple[int, Outcome]]:
+        """Return what has landed; wait for something at most `wait` seconds."""
+        landed, self._landed = self._landed, []
+        if self._engine.outstanding:
+            landed += self._engine.collect(wait=0 if landed else wait, linger=LINGER_S)
+        return landed

@@ -101,14 +101,22 @@ class Engine:
         self.outstanding += 1
         self._outbox.append(job)
 
-    def collect(self) -> Landed:
-        """Wait for something to land, and return all that has."""
+    def collect(self, *, wait: float | None = None, linger: float = LINGER_S) -> Landed:
+        """Wait for something to land, and return all that has.
+
+        Args:
+            wait: Seconds after which nothing is returned; None waits for as long as it takes.
+            linger: Seconds to wait for others, once something has landed.
+        """
         if self._outbox:
             self._loop.call_soon_threadsafe(self._accept, self._outbox)
             self._outbox = []
-        entries = [self._landed.get()]
-        if self.outstanding > 1:
-            time.sleep(LINGER_S)
+        try:
+            entries = [self._landed.get(timeout=wait)]
+        except Empty:
+            return []
+        if self.outstanding > 1 and linger:
+            time.sleep(linger)
         with suppress(Empty):
             while True:
                 entries.append(self._landed.get_nowait())
