@@ -106,7 +106,7 @@ def share_table(files: Sequence[CleanedFile]) -> list[dict[str, Any]]:
         {
             "file": file.path.name,
             "rows": file.cleaned.rows,
-            **file.cleaned.kept,
+            **{str(part): left for part, left in file.cleaned.kept.items()},
             "pairs": file.cleaned.pairs,
             "different illnesses": file.illnesses,
             "names a doctor": _share(file.doctor),
