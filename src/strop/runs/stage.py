@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,3 +83,8 @@ class Stage:
     def write_rows(self, rows: Iterable[Mapping[str, Any]], file: str = "rows.jsonl") -> None:
         """Write a table into the artifact; the suffix of `file` decides its format."""
         write_table(self.folder / file, rows)
+
+    def write_json(self, content: Mapping[str, Any], file: str) -> None:
+        """Write a JSON file into the artifact."""
+        text = json.dumps(content, indent=1, ensure_ascii=False)
+        (self.folder / file).write_text(text + "\n", encoding="utf-8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict
@@ -70,7 +69,7 @@ def judge(
         made = judging.compare(duels)
         stage.note(judge=judging.name, revision=judging.revision)
         identity = {"name": judging.name, "revision": judging.revision}
-    (stage.folder / "judge.json").write_text(json.dumps(identity, indent=1) + "\n", encoding="utf-8")
+    stage.write_json(identity, "judge.json")
     rows = (_turned_back(one) if turned[one.id] else one for one in made)
     stage.write_rows(_row(one, row, answers["first"], answers["second"]) for one, row in zip(rows, both, strict=True))
 

@@ -71,8 +71,7 @@ def summarise(
         },
     }
     judge = json.loads(comparisons.path("judge.json").read_text(encoding="utf-8"))
-    text = json.dumps({"counts": counts, "judge": judge, **told}, indent=1, ensure_ascii=False)
-    (stage.folder / "results.json").write_text(text + "\n", encoding="utf-8")
+    stage.write_json({"counts": counts, "judge": judge, **told}, "results.json")
 
 
 def compute(

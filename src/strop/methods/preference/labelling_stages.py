@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -110,7 +109,7 @@ def rate_candidates(stage: Stage, answered: Artifact, *, ratings: Ratings, seed:
         for row in rows
     )
     identity["rubric"] = rubric.hash
-    (stage.folder / "judge.json").write_text(json.dumps(identity, indent=1) + "\n", encoding="utf-8")
+    stage.write_json(identity, "judge.json")
 
 
 def _rate_once(

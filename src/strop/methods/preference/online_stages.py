@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean
@@ -162,7 +161,7 @@ def pick_pairs(stage: Stage, samples: Artifact, scores: Artifact, *, settings: O
         )
     stage.write_rows(pairs, "pairs.jsonl")
     told = {"pairs": len(pairs), "skipped": dict(sorted(counts.items())), "barred": dict(sorted(barred.items()))}
-    _write_json(stage, "picked.json", told)
+    stage.write_json(told, "picked.json")
 
 
 def _fault(speech: Prompt, text: str, finish: str, settings: OnlineSettings) -> str:
@@ -170,10 +169,6 @@ def _fault(speech: Prompt, text: str, finish: str, settings: OnlineSettings) -> 
     if finish == CUT and not settings.cut_may_win:
         return "cut by the token limit"
     return "fails the safety gate" if settings.gate and not reply_gate(speech, text).passed else ""
-
-
-def _write_json(stage: Stage, file: str, content: Mapping[str, Any]) -> None:
-    (stage.folder / file).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def improve(
@@ -266,7 +261,7 @@ def examine(
     stage.write_rows(examined)
     measures = Measures.of([Look.from_row(row) for row in examined])
     means = {name: fmean(values) for name, values in scored.items()}
-    _write_json(stage, MEASURES, {**measures.to_row(), "rewards": means})
+    stage.write_json({**measures.to_row(), "rewards": means}, MEASURES)
 
 
 def log_ratios(
@@ -324,7 +319,7 @@ def watch(stage: Stage, now: Artifact, start: Artifact, *, limits: WatchLimits, 
             fix="train less (a lower learning_rate, a larger beta, fewer iterations), use a better reward model, or "
             "set policy.online.limits; to keep the rounds before, set policy.online.iterations to their number",
         )
-    _write_json(stage, WATCH, told)
+    stage.write_json(told, WATCH)
 
 
 def choose_checkpoint(stage: Stage, examined: Mapping[str, Artifact], *, reward: str) -> None:
@@ -337,4 +332,4 @@ def choose_checkpoint(stage: Stage, examined: Mapping[str, Artifact], *, reward:
     """
     means = {name: fmean(row["rewards"][reward] for row in one.rows()) for name, one in examined.items()}
     best = max(means, key=lambda name: means[name])
-    _write_json(stage, CHOSEN, {"chosen": best, "means": means, "reward": reward})
+    stage.write_json({"chosen": best, "means": means, "reward": reward}, CHOSEN)

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from strop.evaluation.statistics import UNBOUNDED, Interval, items_needed, paired_cluster_difference
-from strop.methods.preference.stages import write_json
 from strop.runs import Artifact, Stage, derive_seed
 
 GAINS = "gains.json"
@@ -37,7 +36,7 @@ def compare_policies(stage: Stage, examined: Mapping[str, Artifact], *, initial:
             )
             for reward in own[0]["rewards"]
         }
-    write_json(stage, GAINS, told)
+    stage.write_json(told, GAINS)
 
 
 def _gain(own: list[float], first: list[float], speeches: list[str], seed: int) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,12 +32,6 @@ KINDS = ("extreme", "close")
 """Kinds of test pairs."""
 
 
-def write_json(stage: Stage, file: str, content: Mapping[str, Any]) -> None:
-    """Write a JSON file into a stage's artifact."""
-    text = json.dumps(content, indent=1, ensure_ascii=False)
-    (stage.folder / file).write_text(text + "\n", encoding="utf-8")
-
-
 def draw_speeches(stage: Stage, settings: SpeechSettings, *, seed: int) -> None:
     """Read and split the speeches: `rows.jsonl`, a table for each split, and `report.json` with what was left out."""
     drawn = load_speeches(settings, seed=seed)
@@ -45,7 +39,7 @@ def draw_speeches(stage: Stage, settings: SpeechSettings, *, seed: int) -> None:
     stage.write_rows(rows)
     for split in SPLITS:
         stage.write_rows([row for row in rows if row["split"] == split], f"{split}.jsonl")
-    write_json(stage, COUNTS, drawn.to_row())
+    stage.write_json(drawn.to_row(), COUNTS)
 
 
 def take_rated(stage: Stage, files: Sequence[Path], speeches: Artifact) -> None:
@@ -85,7 +79,7 @@ def build_pairs(stage: Stage, rated: Artifact, *, settings: PairSettings, seed: 
     stage.write_rows(made.rows)
     for split in SPLITS:
         stage.write_rows([row for row in made.rows if row["split"] == split], f"{split}.jsonl")
-    write_json(stage, COUNTS, made.counts.to_row())
+    stage.write_json(made.counts.to_row(), COUNTS)
 
 
 def publish_pairs(
@@ -157,7 +151,7 @@ def examine_reward(stage: Stage, model: Artifact, pairs: Artifact, *, seed: int,
             told[kind] = None if report is None else report.to_row()
     finally:
         opened.close()
-    write_json(stage, QUALITY, told)
+    stage.write_json(told, QUALITY)
 
 
 def optimise(

@@ -6,7 +6,6 @@ answer that could not be graded is left out of a comparison, counted, and never 
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -119,7 +118,7 @@ def summarise(
         "pairs": _pairs(experiments, bootstrap),
         "pass_at": _pass_at(experiments, settings.pass_at, bootstrap),
     }
-    (stage.folder / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    stage.write_json(results, "results.json")
 
 
 def _outcomes(artifacts: list[Artifact], file: str = "grades.jsonl", field: str = "correct") -> Outcomes:
