@@ -1,0 +1,151 @@
+"""How near two texts are, and from which value on they say the same: an encoder and its threshold, one pair.
+
+The cosine of another encoder lies elsewhere, so a threshold belongs to the encoder that it was calibrated with
+(``strop selfplay calibrate``). The released code compares mean-pooled ``bert-base-uncased`` with 0.9, where almost any
+two texts are near each other.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from pydantic import Field
+
+from strop.errors import UserError
+from strop.models.embedding import Embedder, Vectors, open_embedder
+from strop.runs.configuration import Config
+from strop.runs.shipped import DATA, DataPath
+
+CALIBRATION = DATA / "selfplay" / "calibration-v1.json"
+"""The shipped calibration, of ``builtin:minilm``."""
+CALIBRATION_FORMAT = "selfplay-calibration-1"
+
+
+class Matcher(Protocol):
+    """Says how near two texts are."""
+
+    @property
+    def name(self) -> str:
+        """Encoder and threshold, for records and reports."""
+        ...
+
+    @property
+    def threshold(self) -> float:
+        """The similarity from which on two texts say the same."""
+        ...
+
+    def similarities(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+        """Return the cosine of each pair of texts, -1 to 1; no text may be empty."""
+        ...
+
+
+class MatcherSettings(Config):
+    """How texts are compared: an encoder, and the threshold that was calibrated with it."""
+
+    embedder: str = "builtin:minilm"
+    """Encoder of the texts: builtin:minilm, or the path of a folder."""
+    calibration: DataPath = Field(CALIBRATION)
+    """File of `strop selfplay calibrate` that holds the threshold; it must be of this encoder."""
+    threshold: float | None = Field(None, gt=-1, lt=1)
+    """A threshold of your own; null takes the calibrated one."""
+
+
+@dataclass(frozen=True, slots=True)
+class CalibratedThreshold:
+    """What a matcher takes from a calibration file: the encoder's revision, and its threshold."""
+
+    embedder: str
+    revision: str
+    threshold: float
+
+
+class EmbeddingMatcher:
+    """Compares texts by the cosine of their vectors; each different text is embedded once."""
+
+    def __init__(self, embedder: Embedder, threshold: float) -> None:
+        """Take an encoder and the threshold that belongs to it."""
+        self.threshold = threshold
+        self._embedder = embedder
+        self._vectors: dict[str, Vectors] = {}
+
+    @property
+    def name(self) -> str:
+        """Encoder and threshold."""
+        return f"{self._embedder.name} at {self.threshold:.4f}"
+
+    def similarities(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+        """Return the cosine of each pair of texts.
+
+        Raises:
+            ValueError: A text is empty: there is nothing to compare, and no number for it.
+            UserError: The encoder gives a text no direction.
+        """
+        if any(not text.strip() for pair in pairs for text in pair):
+            raise ValueError("an empty text has no similarity")
+        self._embed([text for pair in pairs for text in pair])
+        return [float(np.clip(self._vectors[left] @ self._vectors[right], -1.0, 1.0)) for left, right in pairs]
+
+    def _embed(self, texts: Sequence[str]) -> None:
+        fresh = [text for text in dict.fromkeys(texts) if text not in self._vectors]
+        if not fresh:
+            return
+        for text, vector in zip(fresh, self._embedder.encode(fresh), strict=True):
+            if not np.any(vector):
+                raise UserError("the encoder gives a text no direction", value=text[:80], fix="take another encoder")
+            self._vectors[text] = vector
+
+
+def passes(similarity: float, threshold: float) -> bool:
+    """Say whether texts of this similarity count as the same: strictly less fails, the threshold itself passes."""
+    return similarity >= threshold
+
+
+def open_matcher(settings: MatcherSettings, *, cache: Path | None = None) -> EmbeddingMatcher:
+    """Open the encoder with its threshold; nothing heavy is loaded before the first new text.
+
+    Args:
+        settings: Which encoder, which threshold.
+        cache: Where vectors are kept; the user's cache folder by default.
+
+    Raises:
+        UserError: No such encoder or calibration file, or the file is of another encoder.
+    """
+    embedder = open_embedder(settings.embedder, cache=cache)
+    if settings.threshold is not None:
+        return EmbeddingMatcher(embedder, settings.threshold)
+    calibrated = read_threshold(settings.calibration)
+    if calibrated.revision != embedder.revision:
+        raise UserError(
+            "the calibrated threshold is of another encoder",
+            value=f"{settings.embedder}, and {settings.calibration.name} of {calibrated.embedder}",
+            why="a threshold means nothing for the cosines of another encoder or another version of it",
+            fix=f"strop selfplay calibrate --embedder {settings.embedder}, and name its file as 'calibration'",
+        )
+    return EmbeddingMatcher(embedder, calibrated.threshold)
+
+
+def read_threshold(path: Path) -> CalibratedThreshold:
+    """Read the threshold of a calibration file.
+
+    Raises:
+        UserError: The file is missing, or is no calibration.
+    """
+    try:
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as problem:
+        raise UserError("the calibration file cannot be read", value=str(path), why=problem.strerror) from problem
+    except ValueError as problem:
+        raise UserError("the calibration file is no JSON", value=str(path), why=str(problem)) from problem
+    if not isinstance(content, dict) or content.get("format") != CALIBRATION_FORMAT:
+        raise UserError("no calibration file", value=str(path), fix="make one with strop selfplay calibrate")
+    threshold, embedder, revision = (content.get(name) for name in ("threshold", "embedder", "revision"))
+    if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not -1 < threshold < 1:
+        raise UserError("the calibration file has no threshold between -1 and 1", value=threshold)
+    if not isinstance(embedder, str) or not isinstance(revision, str):
+        raise UserError("the calibration file lacks its encoder or the encoder's revision", value=str(path))
+    return CalibratedThreshold(embedder, revision, float(threshold))
