@@ -19,6 +19,23 @@ def shared_data() -> Path:
     return folder
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--published DIR``: a checkout of MentalArena's repository, or a folder of its full data sets."""
+    parser.addoption("--published", metavar="DIR", default=os.environ.get("STROP_PUBLISHED"))
+
+
+@pytest.fixture(scope="session")
+def published_data(request: pytest.FixtureRequest) -> Path:
+    """The folder of the full published sets; tests that need it are skipped where none is given."""
+    given = request.config.getoption("--published")
+    if not given:
+        pytest.skip("no published sets: give their folder with --published DIR, or set STROP_PUBLISHED")
+    folder = Path(given)
+    if not folder.is_dir():
+        pytest.fail(f"--published {folder} is no folder")
+    return folder
+
+
 ENCODER_WORDS = """
 i you we they feel felt think know want need try talk listen help hear see sad angry tired alone glad calm work home
 family friend mother father school night day week life time what how why when please maybe should must can will
