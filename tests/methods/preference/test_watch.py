@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strop.errors import UserError
+from strop.evaluation.watching import Watched
 from strop.methods.preference.online_config import WatchLimits
-from strop.methods.preference.watch import Look, Measures, Watched, distinct_2, watched
+from strop.methods.preference.watch import Look, Measures, distinct_2, watched
 
 VOCABULARY = [f"word{number}" for number in range(400)]
 OFF = dict.fromkeys(WatchLimits.model_fields)

@@ -19,6 +19,7 @@ from strop.evaluation.statistics.clusters import (
 )
 from strop.evaluation.statistics.crossed import Outcomes, bootstrap_means, difference_interval, mean_interval
 from strop.evaluation.statistics.intervals import LEVEL, POWER, RESAMPLES, Interval, NotEstimable, wilson
+from strop.evaluation.statistics.jackknife import jackknife
 from strop.evaluation.statistics.paired import PairedComparison, SignTest, compare_paired, sign_test
 from strop.evaluation.statistics.pass_rates import any_of_k, pass_at_k
 from strop.evaluation.statistics.power import items_needed
@@ -62,6 +63,7 @@ __all__ = [
     "difference_interval",
     "gap_recovered",
     "items_needed",
+    "jackknife",
     "kappa_measure",
     "krippendorff_alpha",
     "length_controlled_win_rate",

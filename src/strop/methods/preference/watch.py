@@ -8,15 +8,15 @@ measure stands beside the initial policy's on the same speeches, with an interva
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Self
 
 from strop.errors import UserError
-from strop.evaluation.statistics import UNBOUNDED, Interval, cluster_bootstrap, paired_cluster_difference
+from strop.evaluation.statistics import paired_cluster_difference
 from strop.evaluation.surface import distinct_share, invents_turn, refuses, repeated_runs, word_pairs, words_of
+from strop.evaluation.watching import Watched, beside_limit, distinct_ratio, ratio_of_sums
 from strop.methods.preference.online_config import WatchLimits
 
 if TYPE_CHECKING:
@@ -135,43 +135,6 @@ class Measures:
         return asdict(self)
 
 
-@dataclass(frozen=True, slots=True)
-class Watched:
-    """One measure of a policy beside its limit.
-
-    Attributes:
-        measure: The name of the limit.
-        interval: The measure in the limit's unit, with its interval over speeches.
-        limit: The limit; None where it is switched off.
-        broken: Whether the estimate lies beyond the limit and the interval shows that the policy has moved at all.
-        told: The measure in words.
-    """
-
-    measure: str
-    interval: Interval
-    limit: float | None
-    broken: bool
-    told: str
-
-    def to_row(self) -> dict[str, Any]:
-        """Return the measure as JSON."""
-        found = self.interval
-        return {
-            "measure": self.measure,
-            "value": found.estimate,
-            "low": _finite(found.low),
-            "high": _finite(found.high),
-            "n": found.n,
-            "limit": self.limit,
-            "broken": self.broken,
-            "told": self.told,
-        }
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
 RISES: Mapping[str, str] = {
     "repetition": "four-word runs that repeat an earlier one: {value:+.1%} of an answer's",
     "invented_turns": "answers that go on to speak for somebody else: {value:+.1%}",
@@ -203,14 +166,14 @@ def watched(
         raise UserError("the watch compares answers to the same speeches, in one order")
     Measures.of(now)
     ids = [look.id for look in now]
-    length = _ratio(ids, [look.words for look in now], [look.words for look in start], generator, nothing=1.0)
+    length = ratio_of_sums(ids, [look.words for look in now], [look.words for look in start], generator, nothing=1.0)
     told = "answers have {value:.2f} times their first length"
     found = [
-        _judge("length_ratio", length, limits.length_ratio, unmoved=1.0, told=told),
-        _judge("shortness_ratio", length, limits.shortness_ratio, unmoved=1.0, told=told, below=True),
-        _judge(
+        beside_limit("length_ratio", length, limits.length_ratio, unmoved=1.0, told=told),
+        beside_limit("shortness_ratio", length, limits.shortness_ratio, unmoved=1.0, told=told, below=True),
+        beside_limit(
             "distinct_2_ratio",
-            _distinct_ratio(now, start),
+            distinct_ratio(_variety(now), _variety(start)),
             limits.distinct_2_ratio,
             unmoved=1.0,
             told="different word pairs: {value:.2f} of the first variety",
@@ -220,12 +183,12 @@ def watched(
     for name, sentence in RISES.items():
         columns = [[_share(look, name) for look in looks] for looks in (now, start)]
         rise = paired_cluster_difference(columns[0], columns[1], ids, generator)
-        found.append(_judge(name, rise, getattr(limits, name), unmoved=0.0, told=sentence))
+        found.append(beside_limit(name, rise, getattr(limits, name), unmoved=0.0, told=sentence))
     ratios = [_number(look) for look in now if look.log_ratio is not None]
     if len(ratios) == len(now):
-        kl = _ratio(ids, ratios, [look.tokens for look in now], generator, nothing=0.0)
+        kl = ratio_of_sums(ids, ratios, [look.tokens for look in now], generator, nothing=0.0)
         sentence = "the policy is {value:.2f} nats a token away from the initial one"
-        found.append(_judge("kl", kl, limits.kl, unmoved=0.0, told=sentence))
+        found.append(beside_limit("kl", kl, limits.kl, unmoved=0.0, told=sentence))
     return found
 
 
@@ -241,70 +204,10 @@ def _number(look: Look) -> float:
     return look.log_ratio
 
 
-def _judge(
-    name: str, interval: Interval, limit: float | None, *, unmoved: float, told: str, below: bool = False
-) -> Watched:
-    value = interval.estimate
-    beyond = limit is not None and (value < limit if below else value > limit)
-    text = told.format(value=value)
-    if limit is not None:
-        text += f" (limit {limit:g})"
-    return Watched(name, interval, limit, beyond and interval.excludes(unmoved), text)
-
-
-def _ratio(
-    ids: Sequence[Hashable],
-    above: Sequence[float],
-    below: Sequence[float],
-    generator: np.random.Generator,
-    *,
-    nothing: float,
-) -> Interval:
-    """Return sum(above) / sum(below) with its bootstrap interval over speeches; `nothing` where both sums are 0."""
-    import numpy
-
-    def quotient(rows: np.ndarray[Any, np.dtype[np.float64]]) -> float:
-        return float(rows[:, 0].sum() / max(rows[:, 1].sum(), 1.0)) if rows.any() else nothing
-
-    table = numpy.asarray([above, below], dtype=numpy.float64).T
-    return cluster_bootstrap(table, ids, generator, statistic=quotient, bounds=UNBOUNDED)
+def _variety(looks: Sequence[Look]) -> list[tuple[Hashable, tuple[Pair, ...]]]:
+    return [(look.id, look.pairs) for look in looks]
 
 
 def distinct_2(looks: Sequence[Look]) -> float:
     """Return the share of different pairs among the neighbouring words of all answers together; 1 without any pair."""
     return distinct_share(pair for look in looks for pair in look.pairs)
-
-
-def _distinct_ratio(now: Sequence[Look], start: Sequence[Look]) -> Interval:
-    """Return the policy's distinct-2 over the initial policy's, with its jackknife interval over speeches.
-
-    A bootstrap draws a speech twice, whose pairs are then no longer distinct: it finds less variety than there is.
-    """
-    from scipy.stats import t
-
-    from strop.evaluation.statistics import LEVEL
-
-    estimate = distinct_2(now) / distinct_2(start)
-    without = [one / other for one, other in zip(_without_each(now), _without_each(start), strict=True)]
-    groups = len(without)
-    if groups < 2:
-        return Interval(estimate, -math.inf, math.inf, len(now), LEVEL, groups)
-    middle = fmean(without)
-    error = math.sqrt((groups - 1) / groups * sum((value - middle) ** 2 for value in without))
-    half = float(t.ppf((1 + LEVEL) / 2, groups - 1)) * error
-    return Interval(estimate, estimate - half, estimate + half, len(now), LEVEL, groups)
-
-
-def _without_each(looks: Sequence[Look]) -> list[float]:
-    """Return distinct-2 with each speech left out in turn."""
-    speeches: dict[Hashable, Counter[Pair]] = {}
-    for look in looks:
-        speeches.setdefault(look.id, Counter()).update(look.pairs)
-    counts: Counter[Pair] = sum(speeches.values(), Counter())
-    total = counts.total()
-    shares = []
-    for own in speeches.values():
-        gone = sum(counts[pair] == count for pair, count in own.items())
-        left = total - own.total()
-        shares.append((len(counts) - gone) / left if left else 1.0)
-    return shares

@@ -1,8 +1,8 @@
 """Training pairs in the layout of the released code, for whoever continues from its files: messages, and Llama's text.
 
-The layout's defects are kept, because a model that was trained on it knows them: no line break stands before two of the
-three questions, the text ends without an end-of-sequence token, and no chat template is used. The words of the questions
-are ours unless others are given: the released ones have no licence.
+The layout's defects are kept, because a model that was trained on it knows them: no line break stands before two of
+the three questions, the text ends without an end-of-sequence token, and no chat template is used. The words of the
+questions are ours unless others are given: the released ones have no licence.
 """
 
 from __future__ import annotations

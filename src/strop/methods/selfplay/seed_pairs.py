@@ -1,4 +1,4 @@
-"""Pairs that need no session: a card's story with the beliefs behind it, and a situation with what the patient made of it.
+"""Pairs that need no session: a story with the beliefs behind it, a situation with what the patient made of it.
 
 The released repository holds 212 of them, two a card; nothing there makes or uses them, and the paper does not say what
 they are for. They teach how cards hang together, before the first iteration or beside it.
