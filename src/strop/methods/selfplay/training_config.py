@@ -24,8 +24,6 @@ class TrainingSetSettings(Config):
     """Which questions are learned; leaving one out is the paper's ablation."""
     score_gap: int = Field(1, ge=1, le=9)
     """Least difference of two plans' scores, 1 to 10, that makes a preference pair."""
-    development: float = Field(0.0, ge=0, lt=1)
-    """Share of the cards whose sessions choose the best iteration and are never trained on."""
     on_overlap: Literal["drop", "stop"] = "drop"
     """What to do with a pair that shares eight words in a row with a benchmark."""
 
