@@ -60,7 +60,7 @@ def test_a_whole_session(stage: Stage) -> None:
 
 
 def test_no_therapist_request_holds_what_only_the_card_says(stage: Stage) -> None:
-    """Every field has its marker, the decoder fails to the cap, and every part runs; the published code shows it all."""
+    """Every field has its marker, the decoder fails to the cap, and every part runs."""
     rules: dict[tuple[str, str], Rule] = {("judge", "score"): "5"}
     record = stage.play(rules, card=MARKED, matcher=Table(otherwise=0.1), no_progress=None)
     assert (record.status, record.stopped, record.exchanges) == ("complete", "cap", 9)

@@ -43,8 +43,10 @@ _COLON = r"(?:[ \t]*\([^()\n]{0,40}\)|[ \t]*\d+)?(?:\*\*|__|\))?[ \t]*:(?:\*\*|_
 CONTROL = re.compile(
     r"<\|?/?(?:im_start|im_end|user|assistant|system|endoftext|start_header_id|eot_id|s)\|?>|\[/?INST\]", re.IGNORECASE
 )
+# What a template puts in front of a turn: its tokens, each with the name of a role behind it or none.
+_DEBRIS = re.compile(rf"\A(?:\s|(?:{CONTROL.pattern})(?:(?:user|assistant|system)\b)?)+", re.IGNORECASE)
 _GREETING = re.compile(
-    r"\s*(?:hi|hello|hey|welcome|greetings|good\s+(?:morning|afternoon|evening|day))\b(?!\s+(?:is|was|and|to\s+(?:him|her|them)))"
+    r"\s*(?:hi|hello|hey|welcome|greetings|good\s+(?:morning|afternoon|evening|day))\b(?!\s+(?:is|was|to\s+(?:him|her|them)))"
     r"|\s*(?:it['\u2019]?s\s+|it\s+is\s+)?(?:nice|good|great|a\s+pleasure)\s+to\s+meet\s+you"
     r"|\s*thank(?:s|\s+you)\s+for\s+(?:coming|seeing\s+me|having\s+me|meeting)"
     r"|\s*(?:please,?\s+)?(?:take|have)\s+a\s+seat",
@@ -84,6 +86,7 @@ _HELPER = re.compile(
     r"|\byou(?:['\u2019]re|\s+are)\s+not\s+alone\b",
     re.IGNORECASE,
 )
+_REPORTED = re.compile(r"\b(?:said|says|told\s+me|tells\s+me|asked|asks|goes|keeps\s+saying)\b[^.!?]*\Z", re.IGNORECASE)
 _LIST_ITEM = re.compile(r"^[ \t]*(?:\d{1,2}[.)]|[-*\u2022])[ \t]+\S", re.MULTILINE)
 _PATIENT = re.compile(
     r"^\W*(?:yes,?\s+|well,?\s+|thank\s+you,?\s+)?(?:doctor|doc)\b[,.]"
@@ -102,7 +105,8 @@ the a an i you he she it we they my your his her our me him them to of in on at 
 be been have has had do does did that this what when how why about just so like know think feel can would could if no
 yes don't i'm it's there all really because from out up
 """
-_FOREIGN = """el los las una que por para con pero como muy yo mi es est\u00e1 siento cuando porque le les des une est je suis
+_FOREIGN = """
+el los las una que por para con pero como muy yo mi es est\u00e1 siento cuando porque le les des une est je suis
 pas dans pour avec mais qui vous nous mon ma ne tr\u00e8s quand parce c'est j'ai der die das und ich nicht ist
 ein eine mit auf f\u00fcr aber wenn mich mir habe bin auch wie sehr os uma n\u00e3o meu minha eu com mas quando
 muito il che non di sono per mio mia sempre anche perch\u00e9 questo het een niet ik van maar mijn dat voor zijn
@@ -182,7 +186,7 @@ def _own_words(text: str, *, speaker: Speaker, name: str) -> tuple[str, str]:
     named = rf"|{re.escape(name)}|{first}" if first else ""
     own = _OWN[speaker] + (named if speaker == "patient" else "")
     # A control token in front is a template's debris; behind the first words it begins another turn.
-    spoken = re.sub(rf"\A(?:\s|{CONTROL.pattern})+", "", text, flags=re.IGNORECASE).rstrip()
+    spoken = _DEBRIS.sub("", text).rstrip()
     spoken = re.sub(rf"\A{_LINE}(?:{own}){_COLON}\s*", "", spoken, count=1, flags=re.IGNORECASE)
     turn = re.compile(
         rf"(?:\A|\n){_LINE}(?:{_SPEAKERS}{named}){_COLON}|\n[ \t]*\[(?:supervisor|for this answer)|{CONTROL.pattern}",
@@ -267,5 +271,9 @@ def _alike(words: Sequence[str], others: Sequence[str]) -> float:
 
 
 def _helps(text: str) -> bool:
-    """Say whether a patient offers help, advises or questions as a therapist does, or lists advice."""
-    return _HELPER.search(text) is not None or len(_LIST_ITEM.findall(text)) >= 2
+    """Say whether a patient offers help, advises or questions as a therapist does, or lists advice.
+
+    What somebody else is reported to have said is the patient's story.
+    """
+    own = any(not _REPORTED.search(text[: found.start()]) for found in _HELPER.finditer(text))
+    return own or len(_LIST_ITEM.findall(text)) >= 2

@@ -29,6 +29,8 @@ _PLAN_KEYS = {
     "treatment": ("treatment", "plan", "therapy", "name"),
     "medicine": ("medicine", "medication", "drug", "plan", "name"),
 }
+# Lines that only announce what follows.
+_HEADINGS = re.compile(r"\A(?:[^\n]*:[ \t]*(?:\n|\Z)\s*)+")
 _NO_NAME = re.compile(
     r"\b(?:doctor|doctors|dr|therapist|both|neither|either|diagnos[ei]s|first|second)\b|\bnumber\s+\w+|\bnone\b|\bn/?a\b|\bunknown\b"
     r"|\bunclear\b|\bname\s+of\b",
@@ -107,13 +109,14 @@ def _read(reply: str, name_keys: Sequence[str]) -> Proposal | None:
         if name:
             return Proposal(name, next((folded[key].strip() for key in _REASON_KEYS if key in folded), ""))
     body = _MARKUP.sub("", body)
-    labelled = _labelled(body, name_keys)
-    if labelled is not None:
-        return labelled
+    label = _label(name_keys)
+    if label.search(body):
+        return _labelled(body, label)
     # Without a label, only what could be said may be read: a refusal, debris and another part propose nothing.
     body = _MARKUP.sub("", CONTROL.split(offered, maxsplit=1)[0]).strip()
     if refuses(body) or not check_turn(body, speaker="therapist", earlier=()).usable:
         return None
+    body = _HEADINGS.sub("", body)
     first, _, rest = body.partition("\n") if "\n" in body else _first_sentence(body)
     return Proposal(first.strip(), rest.strip())
 
@@ -123,17 +126,26 @@ def _first_sentence(text: str) -> tuple[str, str, str]:
     return (text[: end.start()], "", text[end.end() :]) if end else (text, "", "")
 
 
-def _labelled(body: str, name_keys: Sequence[str]) -> Proposal | None:
-    """Read ``Label: text``, or a label alone with its text on the lines below; the last label of a kind counts."""
+def _label(name_keys: Sequence[str]) -> re.Pattern[str]:
+    """Return what a label of a name or of a reason looks like."""
     names, reasons = "|".join(name_keys), "|".join(_REASON_KEYS)
-    label = re.compile(
+    return re.compile(
         rf"^[ \t]*(?:[-\d.)]+[ \t]+)?(?:(?:final|proposed|recommended|suggested|specific|main)[ \t]+)?"
         rf"(?:(?P<name>{names})|(?P<reason>{reasons}))[ \t]*(?:\([^()\n]*\))?[ \t]*:[ \t]*"
         rf"|(?<=[.;,])[ \t]*(?P<inline>{reasons})[ \t]*:[ \t]*",
         re.IGNORECASE | re.MULTILINE,
     )
+
+
+def _labelled(body: str, label: re.Pattern[str]) -> Proposal | None:
+    """Read ``Label: text``, or a label alone with its text on the lines below; the last label of a kind counts.
+
+    Where only the reason has a label, the name stands before it.
+    """
     marks = list(label.finditer(body))
     name = reason = ""
+    if not any(mark["name"] for mark in marks):
+        name = body[: marks[0].start()].strip(" \t\n.;,")
     for place, mark in enumerate(marks):
         end = marks[place + 1].start() if place + 1 < len(marks) else len(body)
         text = body[mark.end() : end].strip()
