@@ -17,7 +17,7 @@ from strop.methods.selfplay.cards import Card, hidden_fields
 from strop.methods.selfplay.consultation import Consultation, answer_of
 from strop.methods.selfplay.dialogue import exchange, seen_by
 from strop.methods.selfplay.session_record import Decoding, Ended
-from strop.methods.selfplay.similarity import Matcher, passes
+from strop.methods.selfplay.similarity import Matcher, passes, threshold_for
 from strop.models.episodes import Ask, Episode
 
 COGNITION = ("intermediate_belief", "intermediate_belief_depression", "coping_strategies", "situation")
@@ -115,7 +115,8 @@ def compared(
     said = [field for field in truth if answers[field].strip()]
     found = matcher.similarities([(answers[field], truth[field]) for field in said]) if said else []
     similarities: dict[str, float | None] = {**dict.fromkeys(truth), **dict(zip(said, map(float, found), strict=True))}
-    passed = {field: value is not None and passes(value, matcher.threshold) for field, value in similarities.items()}
+    limits = {field: threshold_for(matcher, field) for field in truth}
+    passed = {field: value is not None and passes(value, limits[field]) for field, value in similarities.items()}
     return similarities, passed
 
 

@@ -1,17 +1,18 @@
 """How near two texts are, and from which value on they say the same: an encoder and its threshold, one pair.
 
-The cosine of another encoder lies elsewhere, so a threshold belongs to the encoder that it was calibrated with
-(``strop selfplay calibrate``). The released code compares mean-pooled ``bert-base-uncased`` with 0.9, where almost any
-two texts are near each other.
+The cosine of another encoder lies elsewhere, so thresholds belong to the encoder that they were calibrated with
+(``strop selfplay calibrate``). It lies elsewhere for another field, too (two ways of coping share more words than two
+beliefs), so each field has its own. The released code compares mean-pooled ``bert-base-uncased`` with 0.9, where almost
+any two texts are near each other.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from pydantic import Field
@@ -44,39 +45,58 @@ class Matcher(Protocol):
         ...
 
 
+@runtime_checkable
+class FieldMatcher(Matcher, Protocol):
+    """A matcher whose threshold depends on the field that the texts are about."""
+
+    @property
+    def thresholds(self) -> Mapping[str, float]:
+        """The thresholds by field; any other field has `threshold`."""
+        ...
+
+
 class MatcherSettings(Config):
-    """How texts are compared: an encoder, and the threshold that was calibrated with it."""
+    """How texts are compared: an encoder, and the thresholds that were calibrated with it."""
 
     embedder: str = "builtin:minilm"
     """Encoder of the texts: builtin:minilm, or the path of a folder."""
     calibration: DataPath = Field(CALIBRATION)
-    """File of `strop selfplay calibrate` that holds the threshold; it must be of this encoder."""
+    """File of `strop selfplay calibrate` that holds the thresholds, field by field; it must be of this encoder."""
     threshold: float | None = Field(None, gt=-1, lt=1)
-    """A threshold of your own; null takes the calibrated one."""
+    """A threshold of your own, for every field; null takes the calibrated ones. The released code takes 0.9."""
 
 
 @dataclass(frozen=True, slots=True)
-class CalibratedThreshold:
-    """What a matcher takes from a calibration file: the encoder's revision, and its threshold."""
+class Thresholds:
+    """What a matcher takes from a calibration file.
+
+    Attributes:
+        embedder: The encoder, as it was asked for.
+        revision: Its revision.
+        threshold: The one of all fields together.
+        fields: Those of single fields.
+    """
 
     embedder: str
     revision: str
     threshold: float
+    fields: Mapping[str, float]
 
 
 class EmbeddingMatcher:
     """Compares texts by the cosine of their vectors; each different text is embedded once."""
 
-    def __init__(self, embedder: Embedder, threshold: float) -> None:
-        """Take an encoder and the threshold that belongs to it."""
-        self.threshold = threshold
+    def __init__(self, embedder: Embedder, threshold: float, thresholds: Mapping[str, float] | None = None) -> None:
+        """Take an encoder and the thresholds that belong to it: of any field, and of some."""
+        self.threshold, self.thresholds = threshold, dict(thresholds or {})
         self._embedder = embedder
         self._vectors: dict[str, Vectors] = {}
 
     @property
     def name(self) -> str:
-        """Encoder and threshold."""
-        return f"{self._embedder.name} at {self.threshold:.4f}"
+        """Encoder and thresholds."""
+        own = [f"{field} {value:.4f}" for field, value in self.thresholds.items()]
+        return f"{self._embedder.name} at {', '.join([f'{self.threshold:.4f}', *own])}"
 
     def similarities(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
         """Return the cosine of each pair of texts.
@@ -105,6 +125,12 @@ def passes(similarity: float, threshold: float) -> bool:
     return similarity >= threshold
 
 
+def threshold_for(matcher: Matcher, field: str) -> float:
+    """Return the similarity from which on two texts about a field say the same."""
+    fields = matcher.thresholds if isinstance(matcher, FieldMatcher) else {}
+    return fields.get(field, matcher.threshold)
+
+
 def open_matcher(settings: MatcherSettings, *, cache: Path | None = None) -> EmbeddingMatcher:
     """Open the encoder with its threshold; nothing heavy is loaded before the first new text.
 
@@ -118,7 +144,7 @@ def open_matcher(settings: MatcherSettings, *, cache: Path | None = None) -> Emb
     embedder = open_embedder(settings.embedder, cache=cache)
     if settings.threshold is not None:
         return EmbeddingMatcher(embedder, settings.threshold)
-    calibrated = read_threshold(settings.calibration)
+    calibrated = read_thresholds(settings.calibration)
     if calibrated.revision != embedder.revision:
         raise UserError(
             "the calibrated threshold is of another encoder",
@@ -126,11 +152,11 @@ def open_matcher(settings: MatcherSettings, *, cache: Path | None = None) -> Emb
             why="a threshold means nothing for the cosines of another encoder or another version of it",
             fix=f"strop selfplay calibrate --embedder {settings.embedder}, and name its file as 'calibration'",
         )
-    return EmbeddingMatcher(embedder, calibrated.threshold)
+    return EmbeddingMatcher(embedder, calibrated.threshold, calibrated.fields)
 
 
-def read_threshold(path: Path) -> CalibratedThreshold:
-    """Read the threshold of a calibration file.
+def read_thresholds(path: Path) -> Thresholds:
+    """Read the thresholds of a calibration file.
 
     Raises:
         UserError: The file is missing, or is no calibration.
@@ -143,9 +169,14 @@ def read_threshold(path: Path) -> CalibratedThreshold:
         raise UserError("the calibration file is no JSON", value=str(path), why=str(problem)) from problem
     if not isinstance(content, dict) or content.get("format") != CALIBRATION_FORMAT:
         raise UserError("no calibration file", value=str(path), fix="make one with strop selfplay calibrate")
-    threshold, embedder, revision = (content.get(name) for name in ("threshold", "embedder", "revision"))
-    if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not -1 < threshold < 1:
-        raise UserError("the calibration file has no threshold between -1 and 1", value=threshold)
-    if not isinstance(embedder, str) or not isinstance(revision, str):
-        raise UserError("the calibration file lacks its encoder or the encoder's revision", value=str(path))
-    return CalibratedThreshold(embedder, revision, float(threshold))
+    embedder, revision, fields = (content.get(name) for name in ("embedder", "revision", "thresholds"))
+    if not isinstance(embedder, str) or not isinstance(revision, str) or not isinstance(fields, dict):
+        raise UserError("the calibration file lacks its encoder, its revision or its thresholds", value=str(path))
+    own = {field: _threshold(value, path) for field, value in fields.items()}
+    return Thresholds(embedder, revision, _threshold(content.get("threshold"), path), own)
+
+
+def _threshold(value: Any, path: Path) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not -1 < value < 1:
+        raise UserError(f"{path}: a threshold lies between -1 and 1", value=value)
+    return float(value)
