@@ -19,7 +19,6 @@ from strop.methods.selfplay.training_set import (
     QUESTIONS,
     TrainingSet,
     preference_pairs,
-    records_of,
     split_cards,
     supervised_pairs,
     training_set,
@@ -203,19 +202,15 @@ def test_split_keeps_a_card_on_one_side() -> None:
 @given(st.sets(st.text(max_size=4), min_size=3, max_size=20), st.floats(0, 0.6), st.integers(0, 99))
 def test_no_patient_on_two_sides(cards: set[str], share: float, seed: int) -> None:
     sides = split_cards(cards, seed=seed, development=share)
-    records = [replace(RECORD, id=f"{card}#{n}", card=card) for card in cards for n in range(2)]
-    train, held = records_of(records, sides, "train"), records_of(records, sides, "development")
-    assert not {one.card for one in train} & {one.card for one in held}
-    assert len(train) + len(held) == len(records)
-    assert train
-    assert bool(held) == (share > 0)
+    assert set(sides) == cards
+    assert "train" in sides.values()
+    assert ("development" in sides.values()) == (share > 0)
+    assert sides == split_cards([*cards, *cards], seed=seed, development=share)
 
 
 def test_impossible_splits() -> None:
     with pytest.raises(UserError, match="no card is left"):
         split_cards(["a"], seed=0, development=0.5)
-    with pytest.raises(UserError, match="was not split"):
-        records_of([RECORD], {}, "train")
 
 
 BENCHMARK = [("medqa/1", "Which drug? Fear fades and the patient then says that all is well")]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What the model of a round makes of what it learns.
+    """How likely what came of a round's sessions is to the model that held them.
 
     Attributes:
         scores: Log-probabilities of each item.

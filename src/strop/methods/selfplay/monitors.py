@@ -54,7 +54,7 @@ class CollapseLimits(Config):
     discarded: float | None = Field(0.3, gt=0, lt=1)
     """Largest rise of the share of turns that were discarded for breaking their role."""
     perplexity: float | None = Field(3.0, gt=1)
-    """Most perplexity of the model on what it learns, over that of the first round."""
+    """Most perplexity of a round's model on what came of its sessions, over that of the first round."""
 
 
 @dataclass(frozen=True, slots=True)

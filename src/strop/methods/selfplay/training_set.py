@@ -225,21 +225,6 @@ def split_cards(cards: Iterable[str], *, seed: int, development: float) -> dict[
     return {card: "development" if place < held else "train" for place, card in enumerate(order)}
 
 
-def records_of(records: Iterable[SessionRecord], sides: Mapping[str, Side], side: Side) -> list[SessionRecord]:
-    """Return the sessions of one side's cards.
-
-    Raises:
-        UserError: A session is of a card that is on no side.
-    """
-    chosen = []
-    for record in records:
-        if record.card not in sides:
-            raise UserError("a session of a card that was not split", value=record.card)
-        if sides[record.card] == side:
-            chosen.append(record)
-    return chosen
-
-
 def without_overlap(
     made: TrainingSet, items: Sequence[tuple[Identifier, str]], settings: TrainingSetSettings
 ) -> tuple[TrainingSet, Contamination]:
