@@ -245,7 +245,7 @@ class Product:
 
     Attributes:
         name: What to call it; unique in its report, and made of a-z, 0-9, ``_``, ``.`` and ``-``.
-        kind: A causal language model, a reward model, or preference pairs.
+        kind: A causal language model, a reward model, preference pairs, or examples for supervised fine-tuning.
         artifact: Name of the stage's artifact that holds it.
         path: The folder or file inside that artifact; all of it where empty.
         base: The model that it was trained from; empty where it was not trained.
@@ -254,7 +254,7 @@ class Product:
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
-    kind: Literal["model", "reward_model", "pairs"]
+    kind: Literal["model", "reward_model", "pairs", "examples"]
     artifact: str
     path: str = ""
     base: Text = ""

@@ -1,0 +1,162 @@
+"""One model plays patient and therapist and learns from its own sessions (MentalArena, arXiv 2410.06845).
+
+Each iteration holds sessions with the model of the one before, makes a training set of what came of them, and
+fine-tunes that model on it. Development patients, whom no training has seen, say which iteration is best; benchmarks
+are asked at the end and choose nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from strop.methods.selfplay.benchmarking import compare_models, examine
+from strop.methods.selfplay.config import SelfplayConfig
+from strop.methods.selfplay.document import document
+from strop.methods.selfplay.evidence import BASE, Evidence, Iteration
+from strop.methods.selfplay.looking import CHOSEN, choose_iteration, look, told, watch
+from strop.methods.selfplay.preflight import Cleared, preflight
+from strop.methods.selfplay.stages import collect_examples, draw_patients, learn, play
+from strop.methods.selfplay.training_set import Side
+from strop.records.document import Document
+from strop.runs import Artifact, Run, derive_seed
+from strop.training.machine import Model
+
+
+def selfplay(config: SelfplayConfig, run: Run) -> Document:
+    """Run the method and tell what came out."""
+    cleared = preflight(config)
+    return document(config, run, cleared, SelfplayRun(config, run, cleared).evidence())
+
+
+@dataclass(frozen=True)
+class SelfplayRun:
+    """One run of the method."""
+
+    config: SelfplayConfig
+    run: Run
+    cleared: Cleared
+
+    def evidence(self) -> Evidence:
+        """Run every stage in the paper's order, and return what the report is made from."""
+        c = self.config
+        patients = self.stage(draw_patients, c.patients, seed=c.seed, name="patients")
+        start = self.sessions(c.model, patients, side="development", iteration=0, name="development0")
+
+        model: Model = c.model
+        iterations: list[Iteration] = []
+        for number in range(1, c.iterations + 1):
+            made = self.iteration(number, model, patients, iterations)
+            iterations.append(made)
+            model = made.model or model
+
+        models: dict[str, Model] = {BASE: c.model, **{one.name: one.model for one in iterations if one.model}}
+        choice = self.choice(start, iterations)
+        return Evidence(patients, start, tuple(iterations), choice, *self.examined(models, choice))
+
+    def iteration(self, number: int, model: Model, patients: Artifact, before: list[Iteration]) -> Iteration:
+        """Hold the sessions of a round, look at them, and train on what came of them."""
+        c, name = self.config, f"iteration{number}"
+        played = self.sessions(model, patients, side="train", iteration=number, name=f"{name}-sessions")
+        examples = self.stage(
+            collect_examples,
+            played,
+            settings=c.training_set,
+            examination=c.examination,
+            name=f"{name}-examples",
+        )
+        looked = self.stage(
+            look,
+            played,
+            examples,
+            [one.examples for one in before],
+            model if c.train is not None else None,
+            embedder=c.matcher.embedder,
+            seed=self.seed("look"),
+            name=f"{name}-looked",
+        )
+        watched = None
+        if before:
+            first = before[0]
+            watched = self.stage(
+                watch,
+                played,
+                first.played,
+                (looked, first.looked),
+                limits=c.limits,
+                iteration=number,
+                seed=self.seed("watch"),
+                name=f"{name}-watch",
+            )
+        if c.train is None:
+            return Iteration(number, played, examples, looked, watched)
+        trained = self.stage(
+            learn,
+            model,
+            examples,
+            settings=c.train,
+            machine=c.machine,
+            seed=self.seed("training", number),
+            name=f"{name}-model",
+        )
+        development = self.sessions(
+            trained, patients, side="development", iteration=number, name=f"{name}-development"
+        )
+        return Iteration(number, played, examples, looked, watched, trained, development)
+
+    def sessions(self, model: Model, patients: Artifact, *, side: Side, iteration: int, name: str) -> Artifact:
+        """Let a model hold sessions with the patients of a side."""
+        c = self.config
+        # Development sessions draw with the same noise whatever the round: they differ by the model alone.
+        seed = self.seed("sessions", iteration) if side == "train" else self.seed("development")
+        return self.stage(
+            play,
+            model,
+            patients,
+            patients=c.patients,
+            side=side,
+            passes=c.patients.passes if side == "train" else 1,
+            judge=c.judge,
+            matcher=c.matcher,
+            settings=c.session,
+            iteration=iteration,
+            seed=seed,
+            side_by_side=c.side_by_side,
+            placement=c.machine,
+            name=name,
+        )
+
+    def choice(self, start: Artifact, iterations: list[Iteration]) -> Artifact | None:
+        """Let the development patients choose the best model; None where nothing was trained."""
+        development = {one.name: one.development for one in iterations if one.development is not None}
+        if not development:
+            return None
+        return self.stage(choose_iteration, {BASE: start, **development}, seed=self.seed("choice"), name="choice")
+
+    def examined(
+        self, models: dict[str, Model], choice: Artifact | None
+    ) -> tuple[dict[str, Artifact], Artifact | None]:
+        """Ask the benchmarks of the base, the chosen model, and all others where that is wanted; compare with the base."""
+        c = self.config
+        if not c.examination.tasks:
+            return {}, None
+        chosen = BASE if choice is None else told(choice, CHOSEN)["chosen"]
+        # Where the base is best, the last iteration still shows what training has done.
+        wanted = models if c.examination.every_iteration else dict.fromkeys((BASE, chosen, list(models)[-1]))
+        answered = {
+            name: self.stage(
+                examine, models[name], settings=c.examination, placement=c.machine, name=f"benchmarks-{name}"
+            )
+            for name in wanted
+        }
+        compared = self.stage(compare_models, answered, base=BASE, seed=self.seed("benchmarks"), name="benchmarks")
+        return answered, compared
+
+    def seed(self, *names: str | int) -> int:
+        """Return the seed of a named part of the run."""
+        return derive_seed(self.config.seed, *map(str, names))
+
+    def stage(self, function: Callable[..., None], *inputs: Any, name: str, **settings: Any) -> Artifact:
+        """Run a stage."""
+        return self.run.stage(function, *inputs, name=name, **settings)

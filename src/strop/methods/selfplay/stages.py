@@ -1,0 +1,196 @@
+"""The stages of a round of self-play: who is treated, the sessions, what is learned from them, how the round went."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from strop.errors import UserError
+from strop.judging.settings import JudgeSettings
+from strop.methods.selfplay.behaviours import read_behaviours
+from strop.methods.selfplay.cards import Card, read_cards
+from strop.methods.selfplay.benchmarking import benchmark_texts
+from strop.methods.selfplay.config import Examination, Patients
+from strop.methods.selfplay.encoding import candidate_groups
+from strop.methods.selfplay.session import session
+from strop.methods.selfplay.session_config import SessionSettings
+from strop.methods.selfplay.session_record import SessionRecord
+from strop.methods.selfplay.similarity import Matcher, MatcherSettings, open_matcher
+from strop.methods.selfplay.training_config import TrainingSetSettings
+from strop.methods.selfplay.training_set import Side, TrainingSet, split_cards, training_set, without_overlap
+from strop.models.episodes import Episode, run_episodes
+from strop.models.placement import Placement, open_placed
+from strop.models.protocol import TextModel
+from strop.models.spec import ModelSpec
+from strop.runs import Artifact, Stage
+from strop.training.machine import Machine, Model, train_in, weights_of
+from strop.training.settings import TrainingSettings
+
+COUNTS = "counts.json"
+EXAMPLES, PREFERENCES = "examples.jsonl", "preferences.jsonl"
+
+
+def draw_patients(stage: Stage, settings: Patients, *, seed: int) -> None:
+    """Read the cards and put each on one side: rows of `id`, `name`, `condition`, `styles` and `side`."""
+    cards = cards_of(settings)
+    sides = split_cards([card.id for card in cards], seed=seed, development=settings.development)
+    stage.write_rows(
+        {
+            "id": card.id,
+            "name": card.name,
+            "condition": card.condition,
+            "styles": list(card.styles),
+            "side": sides[card.id],
+        }
+        for card in cards
+    )
+    stage.write_json({"cards": len(cards), **Counter(sides.values())}, COUNTS)
+
+
+def cards_of(settings: Patients) -> list[Card]:
+    """Return the cards of a run.
+
+    Raises:
+        UserError: A card lacks a field, or two cards have one id.
+    """
+    cards = [card for path in settings.cards for card in read_cards(path)][: settings.limit]
+    twice = sorted(name for name, count in Counter(card.id for card in cards).items() if count > 1)
+    if twice:
+        raise UserError("two cards have one id", value=twice[:5], fix="give each card an id of its own")
+    return cards
+
+
+def play(
+    stage: Stage,
+    model: Model,
+    drawn: Artifact,
+    *,
+    patients: Patients,
+    side: Side,
+    passes: int,
+    judge: JudgeSettings,
+    matcher: MatcherSettings,
+    settings: SessionSettings,
+    iteration: int,
+    seed: int,
+    side_by_side: int,
+    placement: Placement,
+) -> None:
+    """Hold a session with every patient of a side, as often as there are passes: rows of session records.
+
+    A session that fails is a record too. A killed stage goes on inside each session: what was said is in the store.
+
+    Args:
+        stage: Where to write and to ask.
+        model: Plays patient and therapist.
+        drawn: The sides of the cards.
+        patients: The cards and the library of behaviours.
+        side: Training or development cards.
+        passes: Sessions with each card.
+        judge: Who picks behaviours, writes feedback and scores.
+        matcher: Compares what the therapist understands with the card.
+        settings: How a session is held.
+        iteration: Which round, for the records.
+        seed: Of the sessions; development sessions of all rounds share one, so that they differ by the model alone.
+        side_by_side: Sessions at a time.
+        placement: Where the models answer.
+    """
+    wanted = {row["id"] for row in drawn.rows() if row["side"] == side}
+    cards = [card for card in cards_of(patients) if card.id in wanted]
+    episodes = sessions(
+        cards,
+        patients=patients,
+        passes=passes,
+        settings=settings,
+        matcher=open_matcher(matcher),
+        iteration=iteration,
+        seed=seed,
+    )
+    with ExitStack() as stack:
+        models = cast(model, judge.model, placement, stack)
+        advance = stack.enter_context(stage.progress(f"{stage.name}: sessions", len(cards) * passes))
+        records = run_episodes(episodes, models, store=stage.store, at_once=side_by_side, advance=advance)
+    stage.write_rows(record.to_row() for record in records)
+    stage.note(**Counter(record.status for record in records))
+
+
+def sessions(
+    cards: Sequence[Card],
+    *,
+    patients: Patients,
+    passes: int,
+    settings: SessionSettings,
+    matcher: Matcher,
+    iteration: int,
+    seed: int,
+) -> Iterator[Episode[SessionRecord]]:
+    """Yield the sessions of all passes over the cards; see `play`."""
+    behaviours = read_behaviours(patients.behaviours) if settings.encoder else None
+    fitting = {
+        card.id: () if behaviours is None else candidate_groups(card.coping_strategies, behaviours, matcher)
+        for card in cards
+    }
+    for pass_ in range(passes):
+        for card in cards:
+            yield session(
+                card,
+                fitting[card.id],
+                settings=settings,
+                matcher=matcher,
+                seed=seed,
+                pass_=pass_,
+                iteration=iteration,
+            )
+
+
+def cast(model: Model, judge: ModelSpec, placement: Placement, stack: ExitStack) -> Mapping[str, TextModel]:
+    """Open who plays and who judges; a model that does both is opened once."""
+    player = open_placed(model if isinstance(model, ModelSpec) else weights_of(model), placement)
+    stack.callback(player.close)
+    if judge == model:
+        return {"patient": player, "therapist": player, "judge": player}
+    other = open_placed(judge, placement)
+    stack.callback(other.close)
+    return {"patient": player, "therapist": player, "judge": other}
+
+
+def records_in(played: Artifact) -> list[SessionRecord]:
+    """Return the session records of a stage."""
+    return [SessionRecord.from_row(row) for row in played.rows()]
+
+
+def collect_examples(
+    stage: Stage, played: Artifact, *, settings: TrainingSetSettings, examination: Examination
+) -> None:
+    """Make the training set of a round: examples to learn, pairs of plans, and the counts of what was left out.
+
+    No pair may share words with an item of a benchmark that the run asks.
+
+    Raises:
+        UserError: Nothing is left to learn from, or a pair overlaps with a benchmark and that stops the run.
+    """
+    made = training_set(records_in(played), settings)
+    made, found = without_overlap(made, benchmark_texts(examination), settings)
+    if not made.examples:
+        raise _nothing_to_learn(made)
+    stage.write_rows((example.to_row() for example in made.examples), EXAMPLES)
+    stage.write_rows((pair.to_row() for pair in made.preferences), PREFERENCES)
+    stage.write_json({"counts": dict(made.counts), "overlap": found.to_row()}, COUNTS)
+
+
+def _nothing_to_learn(made: TrainingSet) -> UserError:
+    return UserError(
+        "no session of this round teaches anything",
+        value={name: count for name, count in made.counts.items() if count},
+        why="every session failed, or the filter removed what came of it",
+        fix="read the sessions of the stage before: a model that cannot play its roles cannot learn from itself; take "
+        "a stronger one, raise session.max_tokens, or set training_set.rule: published",
+    )
+
+
+def learn(
+    stage: Stage, model: Model, examples: Artifact, *, settings: TrainingSettings, machine: Machine, seed: int
+) -> None:
+    """Fine-tune the model that held the sessions on what came of them; the loss covers the answers alone."""
+    rows = examples.path(EXAMPLES)
+    train_in(stage, model, rows, kind="sft", settings=settings, machine=machine, seed=seed)
