@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import typer
 
+from strop.cli.selfplay_calibrate import calibrate_command
 from strop.cli.selfplay_clean import clean_command
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+app.command("calibrate")(calibrate_command)
 app.command("clean")(clean_command)
 
 

@@ -74,7 +74,11 @@ SECTIONS: dict[str, tuple[Verb, ...]] = {
         Verb(
             "preference", "preference:app", "Client speeches and preference pairs: cleaned, split, paired, with a card."
         ),
-        Verb("selfplay", "selfplay:app", "Parts of self-play: what a filter leaves of sessions, and why."),
+        Verb(
+            "selfplay",
+            "selfplay:app",
+            "Parts of self-play: what a filter leaves of sessions, thresholds of similarity.",
+        ),
         Verb("weak-to-strong", "weak_to_strong:app", "Select, pair and audit answers of a weak and a strong model."),
     ),
 }
