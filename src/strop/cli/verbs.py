@@ -70,6 +70,7 @@ SECTIONS: dict[str, tuple[Verb, ...]] = {
         Verb("serve-reward", "serve_reward:serve_reward_command", "A reward model behind the /get_reward protocol."),
         Verb("annotate", "annotate:app", "A local page where experts label blinded pairs; export, agreement."),
         Verb("safety", "safety:app", "Screen clients' messages for risk, gate replies, list helplines; measured."),
+        Verb("benchmark", "benchmark:benchmark_command", "Models on MedQA, PubMedQA, your own; beside constants."),
         Verb("grade", "grade:grade_command", "Grade reasoning answers: strict, lenient or as published."),
         Verb(
             "preference", "preference:app", "Client speeches and preference pairs: cleaned, split, paired, with a card."

@@ -82,7 +82,7 @@ def _passes(
             tokens = tuple(next(wholes)[len(start) :])
             ids = (*start, *tokens[:-1])
             rows.setdefault(ids, _Pass(ids)).wanted.append((place, option, tokens))
-        if max(len(ids) for ids in rows) >= model.context:
+        if max(map(len, rows)) > model.context:
             unfit.add(place)
         else:
             passes += rows.values()
@@ -100,11 +100,10 @@ def _score(model: LocalModel, batch: Sequence[_Pass]) -> list[tuple[int, int, fl
     with torch.inference_mode():
         logits_blv = model.model(input_ids=ids_bl, attention_mask=mask_bl, use_cache=False).logits
         for slot, row in enumerate(batch):
-            longest_answer = max(len(tokens) for _, _, tokens in row.wanted)
-            first = len(row.ids) - longest_answer
-            tail_lv = torch.log_softmax(logits_blv[slot, first : len(row.ids)].float(), dim=-1).cpu()
+            # Those who share a row have as many tokens: they differ in the last one only.
+            answer = len(row.wanted[0][2])
+            answer_lv = torch.log_softmax(logits_blv[slot, len(row.ids) - answer : len(row.ids)].float(), dim=-1).cpu()
             for place, option, tokens in row.wanted:
-                offset = longest_answer - len(tokens)
-                total = sum(float(tail_lv[offset + step, token]) for step, token in enumerate(tokens))
+                total = sum(float(answer_lv[step, token]) for step, token in enumerate(tokens))
                 scored.append((place, option, total))
     return scored

@@ -1,1 +1,1 @@
-"""Benchmarks with closed answers: readers, prompts, parsers, scores beside every constant answer, paired comparisons."""
+"""Benchmarks with closed answers: readers, prompts, parsers, scores beside constant answers, paired comparisons."""

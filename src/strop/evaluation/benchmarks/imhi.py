@@ -11,9 +11,10 @@ import re
 from typing import NamedTuple
 
 from strop.evaluation.benchmarks.items import CAUSES, YES_NO, Family
-from strop.evaluation.benchmarks.parsing import leading_verdict, read_verdict
+from strop.evaluation.benchmarks.parsing import cleaned, leading_verdict, read_verdict
 
-REASONING = re.compile(r"\breasoning\b\W{0,3}:|\breasoning:", re.IGNORECASE)
+REASONING = re.compile(r"\breasoning\b[*_ ]{0,3}:", re.IGNORECASE)
+MARKS = " \n*#_"
 SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 
 
@@ -57,14 +58,18 @@ CAUSE = re.compile(
     re.IGNORECASE,
 )
 NAMES = {"jobs": "jobs and career", "bias": "bias or abuse"}
-RELATED = re.compile(r"\bcauses? of (?:the |their )?depression (?:that (?:is|are) |is |are )?related to (?P<named>[^.\n]*)", re.I)
+RELATED = re.compile(
+    r"\bcauses? of (?:the |their )?depression (?:that (?:is|are) |is |are )?related to (?P<named>[^.\n]*)", re.I
+)
 BARE_CAUSE = re.compile(r"\W*(?:the cause(?: of depression)? is\W+)?(?P<named>[^.,;:\n]{1,24}?)\W*(?:$|[.,;:\n])", re.I)
 
 VERB = r"(?:shows?|showing|demonstrates?|indicates?|suggests?|exhibits?|presents?)"
-NOT = r"(?:do(?:es)? not|do(?:es)?n['’]t|did not|didn['’]t|is not|isn['’]t|are not|aren['’]t)"
+NOT = r"(?:do(?:es)? not|do(?:es)?n't|did not|didn't|is not|isn't|are not|aren't)"
 RISK = r"(?:this|the|a|any|such)?\s*risks?(?=\W*(?:$|[.,;:\n]| of (?:thwarted|perceived)\b| due\b| because\b))"
 DENIED = {
-    "dreaddit": re.compile(rf"\bposter {NOT} (?:suffer|suffering|experience|experiencing) (?:from )?(?:any )?stress\b", re.I),
+    "dreaddit": re.compile(
+        rf"\bposter {NOT} (?:suffer|suffering|experience|experiencing) (?:from )?(?:any )?stress\b", re.I
+    ),
     "irf": re.compile(rf"\bpost {NOT} {VERB} {RISK}", re.I),
 }
 AFFIRMED = {
@@ -101,7 +106,7 @@ def read_reply(text: str, family: Family) -> str | None:
         text: A model's reply.
         family: Which of the three sets was asked.
     """
-    head, _, tail = _split(text)
+    head, tail = _split(text)
     read = _read_cause if family == "cams" else _read_yes_no
     if head:
         return read(head, family)
@@ -110,13 +115,13 @@ def read_reply(text: str, family: Family) -> str | None:
     return found or read(first, family) or read(tail, family)
 
 
-def _split(text: str) -> tuple[str, str, str]:
-    """Return what stands before "Reasoning:", the mark, and what follows; bold and the like count for nothing."""
-    stripped = text.strip().strip("*#_ \n")
-    found = REASONING.search(stripped)
+def _split(text: str) -> tuple[str, str]:
+    """Return what stands before "Reasoning:" and what follows it; bold and the like count for nothing."""
+    reply = cleaned(text)
+    found = REASONING.search(reply)
     if found is None:
-        return stripped, "", ""
-    return stripped[: found.start()].strip(" \n*#_"), found.group(), stripped[found.end() :].strip(" \n*#_")
+        return reply.strip(MARKS), ""
+    return reply[: found.start()].strip(MARKS), reply[found.end() :].strip(MARKS)
 
 
 def _read_yes_no(text: str, family: Family) -> str | None:
@@ -125,7 +130,7 @@ def _read_yes_no(text: str, family: Family) -> str | None:
     labels = {label for label, holds in (("no", denied), ("yes", affirmed)) if holds}
     if spoken is not None:
         # "Yes, the poster does not suffer from stress" says both.
-        return spoken if not labels or labels == {spoken} or labels == {"yes", "no"} else None
+        return spoken if not labels or labels in ({spoken}, {"yes", "no"}) else None
     if labels:
         return labels.pop() if len(labels) == 1 else None
     return read_verdict(text, YES_NO)

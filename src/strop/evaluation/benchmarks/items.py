@@ -64,6 +64,7 @@ class Task:
         name: What to call it beside its scores.
         family: How it asks and how replies are read.
         items: At least one, with ids of their own.
+        layout: The layout of its rows: ``choices``, ``medmcqa``, ``pubmedqa``, ``imhi``.
         files: The files that it was read from.
         duplicates: Rows that repeated another one and were left out.
         with_contexts: Whether the contexts are part of the prompt.
@@ -72,6 +73,7 @@ class Task:
     name: str
     family: Family
     items: tuple[Item, ...]
+    layout: str
     files: tuple[str, ...]
     duplicates: int = 0
     with_contexts: bool = False

@@ -10,12 +10,14 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 
-OPEN, CLOSE = r"[\s*_`\"'“‘(\[{<]*", r"[\s*_`\"'”’)\]}>]*"
+OPEN, CLOSE = r"[\s*_`\"'(\[{<]*", r"[\s*_`\"')\]}>]*"
 """Marks that may stand around an answer: bold, quotes, brackets."""
+QUOTES = {0x2018: "'", 0x2019: "'", 0x201C: '"', 0x201D: '"'}
+"""Typographic quotes and the plain ones that they are read as."""
 NOUN = r"(?:answer|option|choice)"
-BEING = r"(?:\s+(?:is|would be|should be|must be)|\s*[:=])"
-FOLLOWS_A = r"(?!\s+(?!because\b|since\b|as\b|due\b|for\b|or\b|and\b)[a-z])"
-"""Behind a capital A or I that is the letter, not the word: "the answer is A drug" names no option."""
+BEING = r"(?:\s+(?:is|would be|should be|must be)\s*:?|[*_]*\s*[:=])"
+FOLLOWS = r"(?!(?<=[AI])\s+(?!because\b|since\b|as\b|due\b|for\b|or\b|and\b)[a-z])"
+"""Not behind a capital A or I that is a word: "the answer is A drug" names no option."""
 STARTS_NO = r"(?:there|it|this|that|the|they|these|those|he|she|we|i|because|since|as|not)\b"
 """Behind a "no" that is an answer without a comma: "no the drug is safe", but not "no evidence was found"."""
 
@@ -30,7 +32,7 @@ def read_choice(text: str, options: Mapping[str, str]) -> str | None:
         text: A model's reply.
         options: The text behind each letter.
     """
-    reply = _cleaned(text)
+    reply = cleaned(text)
     letters = "".join(options)
     for step in (_lone, _marked, _stated, _set_apart):
         found = step(reply, letters)
@@ -46,7 +48,7 @@ def read_verdict(text: str, labels: Sequence[str]) -> str | None:
         text: A model's reply.
         labels: The verdicts, as ``yes``, ``no``, ``maybe``.
     """
-    reply = _cleaned(text)
+    reply = cleaned(text)
     leading = leading_verdict(reply, labels)
     if leading is not None or _lists_verdicts(reply, labels):
         return leading
@@ -58,18 +60,24 @@ def read_verdict(text: str, labels: Sequence[str]) -> str | None:
     return alone[1].lower() if alone else None
 
 
+def cleaned(text: str) -> str:
+    """Return a reply without invisible characters and with plain quotes, so that its spelling hides nothing."""
+    unified = unicodedata.normalize("NFKC", text).translate(QUOTES)
+    return "".join(sign for sign in unified if unicodedata.category(sign) != "Cf").strip()
+
+
 def leading_verdict(text: str, labels: Sequence[str]) -> str | None:
     """Return the verdict that a reply begins with, a whole word; None where it lists several ("yes or no")."""
-    reply = _cleaned(text)
+    reply = cleaned(text)
     if _lists_verdicts(reply, labels):
         return None
     found = re.match(rf"{OPEN}({'|'.join(labels)})\b{CLOSE}(?P<rest>.?)", reply, re.IGNORECASE | re.DOTALL)
     if found is None:
         return None
     label = found[1].lower()
-    prose = reply[found.end(1) :].lstrip(" *_`\"'”’)]}>")
+    prose = reply[found.end(1) :].lstrip(" *_`\"')]}>")
     attached = reply[found.end(1) : found.end(1) + 1]
-    if attached in ("-", "'", "’") and reply[found.end(1) + 1 : found.end(1) + 2].isalpha():
+    if attached in ("-", "'") and reply[found.end(1) + 1 : found.end(1) + 2].isalpha():
         return None
     if label == "no" and attached == " " and prose[:1].isalpha() and not re.match(STARTS_NO, prose, re.IGNORECASE):
         return None
@@ -84,15 +92,10 @@ def stated_verdicts(text: str, labels: Sequence[str]) -> set[str]:
 
 def _lists_verdicts(reply: str, labels: Sequence[str]) -> bool:
     either = "|".join(labels)
-    listed = rf"{OPEN}(?:{either}){CLOSE}\s*(?:,|/|\bor\b|\band\b)\s*(?:or\s+|and\s+)?{OPEN}({either})\b(?=\W*(?:$|[.,;:?/\n]|or\b|and\b))"
-    found = re.match(listed, reply, re.IGNORECASE)
-    return found is not None
-
-
-def _cleaned(text: str) -> str:
-    """Drop invisible characters and unify spelling, so that a zero-width space or a full-width letter hides nothing."""
-    unified = unicodedata.normalize("NFKC", text)
-    return "".join(sign for sign in unified if unicodedata.category(sign) != "Cf").strip()
+    ends = r"(?=\W*(?:$|[.,;:?/\n]|or\b|and\b))"
+    joint = r"\s*(?:,|/|\bor\b|\band\b)\s*(?:or\s+|and\s+)?"
+    listed = rf"{OPEN}(?:{either}){CLOSE}{joint}{OPEN}(?:{either})\b{ends}"
+    return re.match(listed, reply, re.IGNORECASE) is not None
 
 
 def _lone(reply: str, letters: str) -> set[str]:
@@ -109,13 +112,13 @@ def _marked(reply: str, letters: str) -> set[str]:
 
 
 def _stated(reply: str, letters: str) -> set[str]:
-    letter = rf"([{letters}])(?![\w'’]){CLOSE}"
-    more = rf"(?:(?:\s*(?:,|/|&|\bor\b|\band\b)\s*)+{OPEN}([{letters}])(?![\w'’]))?"
+    letter = rf"([{letters}])(?![\w'])[*_`\"')\]}}>]*{FOLLOWS}"
+    more = rf"(?:(?:\s*(?:,|/|&|\bor\b|\band\b)\s*)+{OPEN}([{letters}])(?![\w']))?"
     forms = (
-        rf"\b(?i:{NOUN}{BEING})\s*(?i:{NOUN}\s+|letter\s+)?{OPEN}{letter}{FOLLOWS_A}{more}",
-        rf"\b(?i:correct|right|best|final)\s+(?i:{NOUN})\s+{OPEN}{letter}{FOLLOWS_A}{more}",
-        rf"\b(?i:choose|select|pick)\s+(?i:{NOUN}\s+)?{OPEN}{letter}{FOLLOWS_A}{more}",
-        rf"\b(?i:{NOUN})?\s*{OPEN}(?<![\w'’]){letter}\s+(?i:is|would be)\s+(?i:the\s+)?(?i:correct|right|best)\b()",
+        rf"\b(?i:{NOUN}{BEING})\s*(?i:{NOUN}\s+|letter\s+)?{OPEN}{letter}{more}",
+        rf"\b(?i:correct|right|best|final)\s+(?i:{NOUN})\s+{OPEN}{letter}{more}",
+        rf"\b(?i:choose|select|pick)\s+(?i:{NOUN}\s+)?{OPEN}{letter}{more}",
+        rf"\b(?i:{NOUN})?\s*{OPEN}(?<![\w']){letter}\s+(?i:is|would be)\s+(?i:the\s+)?(?i:correct|right|best)\b()",
         rf"^{OPEN}(?i:{NOUN})\s+{OPEN}{letter}(?:$|[.,:;\n)]){more}",
     )
     found = {one for form in forms for pair in re.findall(form, reply) for one in pair if one}
@@ -145,5 +148,5 @@ def _by_text(reply: str, options: Mapping[str, str]) -> str | None:
 
 def _plain(text: str) -> str:
     """Return text without case, outer marks, a final stop and doubled spaces."""
-    unified = " ".join(_cleaned(text).casefold().split())
-    return unified.strip("*_`\"'“”‘’ .")
+    unified = " ".join(cleaned(text).casefold().split())
+    return unified.strip("*_`\"' .")

@@ -1,8 +1,7 @@
 """How each family asks: one prompt to continue, shared with lm-evaluation-harness, and one to reply to.
 
-The prompts to continue are the Jinja templates of ``data/benchmarks/*.yaml``, which are lm-evaluation-harness tasks: the
-wording has one place. The prompts to reply to are ours; the paper describes its own (MentalArena's evaluation asks for
-the right option "without explanation", under the role of a psychiatric expert) and states no wording.
+The prompts to continue are the Jinja templates of ``data/benchmarks/*.yaml``, which are lm-evaluation-harness tasks:
+their wording has one place. The prompts to reply to are ours.
 """
 
 from __future__ import annotations
@@ -98,5 +97,5 @@ def _template(name: str) -> Template:
     from jinja2 import BaseLoader, Environment, StrictUndefined
 
     # The settings of lm-evaluation-harness, so that both write the same text.
-    environment = Environment(loader=BaseLoader(), undefined=StrictUndefined, keep_trailing_newline=True)  # noqa: S701
+    environment = Environment(loader=BaseLoader(), undefined=StrictUndefined, keep_trailing_newline=True)
     return environment.from_string(str(read_yaml(template_file(name)).values["doc_to_text"]))

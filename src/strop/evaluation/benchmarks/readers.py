@@ -98,22 +98,25 @@ def read_task(name: str, settings: TaskSettings, *, limit: int | None = None) ->
     files = [file for path in settings.file for file in _tables(path)]
     rows = [row for file in files for row in _rows(file, several=len(files) > 1)]
     rows = _count_from(rows, settings.first_option)
-    families: dict[Family, str] = {}
+    families: dict[tuple[Family, str], str] = {}
     items: list[Item] = []
     for row in rows:
-        family, item = layout_of(row.content, row.place.where)(row.content, row.place)
-        families.setdefault(family, row.place.where)
+        reader = layout_of(row.content, row.place.where)
+        family, item = reader(row.content, row.place)
+        families.setdefault((family, reader.__name__.removeprefix("read_")), row.place.where)
         items.append(replace(item, id=f"{row.place.part}/{item.id}") if len(files) > 1 else item)
     if not items:
         raise UserError(f"task {name!r} has no item", value=[str(file) for file in files])
     if len(families) > 1:
-        told = ", ".join(f"{family} in {where}" for family, where in families.items())
+        told = ", ".join(f"{layout} ({family}) in {where}" for (family, layout), where in families.items())
         raise UserError(f"task {name!r} mixes items of different kinds", value=told, fix="make them tasks of their own")
     kept = _without_repeats(items, name) if settings.duplicates == "remove" else _numbered(items)
+    ((family, layout),) = families
     return Task(
         name=name,
-        family=next(iter(families)),
+        family=family,
         items=tuple(kept[:limit]),
+        layout=layout,
         files=tuple(map(str, files)),
         duplicates=len(items) - len(kept),
         with_contexts=settings.contexts,
