@@ -55,7 +55,8 @@ def draw_histograms(pairs: Sequence[ScoredPair], thresholds: Mapping[str, float]
         figure = Figure(figsize=SIZE_INCHES, layout="constrained")
         FigureCanvasSVG(figure)
         panels = figure.subplots(math.ceil(len(thresholds) / COLUMNS), COLUMNS, sharex=True, squeeze=False).flat
-        for axes, (field, threshold) in zip(panels, thresholds.items(), strict=False):
+        for field, threshold in thresholds.items():
+            axes = next(panels)
             for matches, colour, label in ((False, OTHER, "other texts"), (True, MATCHING, "matching texts")):
                 values = [pair.similarity for pair in pairs if pair.field == field and pair.matches is matches]
                 weights = [1 / len(values)] * len(values)
