@@ -9,6 +9,10 @@ RECIPES: dict[str, tuple[str, str]] = {
         "strop.methods.preference.config:PreferenceConfig",
         "strop.methods.preference.recipe:preference",
     ),
+    "selfplay": (
+        "strop.methods.selfplay.config:SelfplayConfig",
+        "strop.methods.selfplay.recipe:selfplay",
+    ),
     "weak_to_strong": (
         "strop.methods.weak_to_strong.config:WeakToStrongConfig",
         "strop.methods.weak_to_strong.recipe:weak_to_strong",

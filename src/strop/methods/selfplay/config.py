@@ -7,6 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from strop.evaluation.benchmarks.readers import TaskSettings
 from strop.judging.settings import JudgeSettings
 from strop.methods.selfplay.monitors import CollapseLimits
 from strop.methods.selfplay.session_config import SessionSettings
@@ -37,8 +38,8 @@ class Patients(Config):
 class Examination(Config):
     """What is asked of the model before and after, beside the development patients."""
 
-    tasks: dict[str, DataPath] = Field(default_factory=dict)
-    """Benchmark name to file: `medqa`, `mmlu`, `medmcqa`, `pubmedqa`, `cams`, `dreaddit`, `irf`. They choose nothing."""
+    tasks: dict[str, TaskSettings] = Field(default_factory=dict)
+    """Benchmarks by name, each with its file; they choose nothing."""
     mode: Literal["likelihood", "generative"] = "likelihood"
     """How an answer is read: the option that the model finds likeliest, or the text that it writes."""
     limit: int | None = Field(None, ge=1)
@@ -57,7 +58,7 @@ class Planning(Config):
 
 
 class SelfplayConfig(Config):
-    """One model plays patient and therapist and learns from the best of its sessions (MentalArena, arXiv 2410.06845)."""
+    """One model plays patient and therapist and learns from its sessions (MentalArena, arXiv 2410.06845)."""
 
     recipe: Literal["selfplay"]
     """The method."""
@@ -99,4 +100,5 @@ class SelfplayConfig(Config):
     @property
     def files(self) -> tuple[Path, ...]:
         """The files that the run reads."""
-        return (*self.patients.cards, self.patients.behaviours, *self.examination.tasks.values())
+        asked = [path for task in self.examination.tasks.values() for path in task.file]
+        return (*self.patients.cards, self.patients.behaviours, *asked)

@@ -15,7 +15,7 @@ from math import ceil
 from strop.methods.selfplay import prompts
 from strop.methods.selfplay.consultation import Consultation, SessionFailed, answer_of
 from strop.methods.selfplay.integrity import Checked, check_turn
-from strop.methods.selfplay.session_record import Speaker, Turn
+from strop.methods.selfplay.session_record import CUT, KEPT, Speaker, Turn
 from strop.models.episodes import Episode
 from strop.records.rows import Message
 
@@ -125,6 +125,8 @@ def speak(consultation: Consultation, speaker: Speaker, note: str) -> Episode[No
         SessionFailed: No answer can be said.
     """
     prompt = seen_by(consultation, speaker, note)
+    # The cue is the patient's only: its answer must not be the cue said back.
+    heard = [Turn("therapist", prompts.CUE), *consultation.turns] if speaker == "patient" else consultation.turns
     blemished: list[tuple[Checked, str, int]] = []
     tries = consultation.settings.turn_tries
     for attempt in range(tries):
@@ -133,7 +135,7 @@ def speak(consultation: Consultation, speaker: Speaker, note: str) -> Episode[No
         checked = check_turn(
             answer.text,
             speaker=speaker,
-            earlier=consultation.turns,
+            earlier=heard,
             name=consultation.card.name,
             finished=answer.finish != "length",
             english=consultation.settings.english,
@@ -149,11 +151,11 @@ def speak(consultation: Consultation, speaker: Speaker, note: str) -> Episode[No
             "role_not_kept", f"no answer of the {speaker} in turn {len(consultation.turns)} can be said"
         )
     best, finish, entry = min(blemished, key=lambda tried: tried[0].severity)
-    consultation.ledger[entry] = replace(consultation.ledger[entry], why=f"kept:{best.faults[0]}")
+    consultation.ledger[entry] = replace(consultation.ledger[entry], why=KEPT + best.faults[0])
     _say(consultation, speaker, best, finish=finish, tries=tries)
 
 
 def _say(consultation: Consultation, speaker: Speaker, checked: Checked, *, finish: str, tries: int) -> None:
     if checked.cut:
-        consultation.discard(speaker, checked.cut_why, checked.cut, in_dialogue=True)
+        consultation.discard(speaker, CUT + checked.cut_why, checked.cut, in_dialogue=True)
     consultation.turns.append(Turn(speaker, checked.text, finish, tries))

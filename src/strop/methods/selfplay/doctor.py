@@ -6,14 +6,14 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from strop.errors import StropError
 from strop.methods.selfplay.config import SelfplayConfig
 from strop.methods.selfplay.preflight import preflight
 from strop.methods.selfplay.session_record import SessionRecord
-from strop.methods.selfplay.similarity import open_matcher
-from strop.methods.selfplay.stages import cards_of, cast, sessions
+from strop.methods.selfplay.stages import Clinic, cards_of, cast, sessions
 from strop.methods.selfplay.training_set import split_cards, training_set
 from strop.models.episodes import run_episodes
 from strop.runs import CallStore
@@ -67,7 +67,7 @@ def examine_recipe(config: SelfplayConfig) -> Iterator[Finding]:
         status="ok" if learned.examples else "warn",
         value=f"{len(learned.examples)} examples of one session; removed: {left_out or 'none'}",
         why="a run without an example stops",
-        fix="" if learned.examples else "a stronger model, a higher session.max_tokens, or training_set.rule: published",
+        fix="" if learned.examples else "a stronger model, or a higher session.max_tokens",
     )
 
 
@@ -82,15 +82,7 @@ def _try_session(config: SelfplayConfig) -> SessionRecord:
     )
     card = cards_of(config.patients)[:1]
     with tempfile.TemporaryDirectory() as place, CallStore(Path(place) / "calls.sqlite") as store, ExitStack() as stack:
-        episodes = sessions(
-            card,
-            patients=config.patients,
-            passes=1,
-            settings=short,
-            matcher=open_matcher(config.matcher),
-            iteration=1,
-            seed=config.seed,
-        )
+        episodes = sessions(card, replace(Clinic.of(config), session=short), iteration=1, seed=config.seed)
         models = cast(config.model, config.judge.model, config.machine, stack)
         (record,) = run_episodes(episodes, models, store=store)
     return record

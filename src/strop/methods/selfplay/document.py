@@ -10,7 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from strop.methods.selfplay.benchmarking import benchmark_numbers, benchmark_tables, benchmark_verdicts
 from strop.methods.selfplay.config import SelfplayConfig
@@ -38,6 +38,7 @@ from strop.records.document import (
 from strop.runs import Artifact, Run
 
 Row = Mapping[str, Any]
+Tone = Literal["plain", "good", "bad", "unclear"]
 INTENDED_USE = (
     "Synthetic patients and drafts for people who are trained: to practise on, to test pipelines with, to study how "
     "a model changes when it learns from itself.",
@@ -99,7 +100,7 @@ def _roles_verdict(evidence: Evidence) -> Verdict:
     common = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in reasons.most_common(3))
     text = f"{sessions} sessions, {failed} of them failed; {said:,} turns were said, {discarded:,} discarded"
     share = discarded / (discarded + said) if said + discarded else 0.0
-    tone = "good" if share < 0.1 and not failed else "unclear" if share < 1 / 3 else "bad"
+    tone: Tone = "good" if share < 0.1 and not failed else "unclear" if share < 1 / 3 else "bad"
     return Verdict(f"{text}{f' ({common})' if common else ''}.", tone)
 
 
@@ -262,7 +263,9 @@ def _samples(evidence: Evidence) -> Iterator[SampleGroup]:
         records = records_in(one.played)[:SHOWN_SESSIONS]
         samples = tuple(_transcript(record, patients[record.card]) for record in records)
         yield SampleGroup(
-            f"Sessions of iteration {one.number}", "The first of them, not chosen: what was said, turn by turn.", samples
+            f"Sessions of iteration {one.number}",
+            "The first of them, not chosen, turn by turn.",
+            samples,
         )
 
 
@@ -274,7 +277,7 @@ def _transcript(record: SessionRecord, patient: Row) -> Sample:
     reason = f"{record.status}; the dialogue ended: {record.stopped.replace('_', ' ')}"
     if record.failure is not None:
         reason += f"; {record.failure.kind}: {record.failure.message}"
-    kept = "dropped" if record.status == "failed" else "kept"
+    kept: Literal["kept", "dropped"] = "dropped" if record.status == "failed" else "kept"
     return Sample(told_of, (*turns, *ends), kept, reason=reason, identifier=record.id)
 
 

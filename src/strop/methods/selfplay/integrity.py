@@ -15,12 +15,12 @@ from strop.methods.selfplay.session_record import Speaker, Turn
 
 UNUSABLE = ("empty", "not_speech", "other_language", "refuses", "breaks_character", "speaks_for_other")
 """Faults of a turn that cannot stand, in the order in which they are looked for."""
-BLEMISHES = ("recites_card", "restarts", "repeats", "becomes_helper", "becomes_patient")
+BLEMISHES = ("asks_nothing", "recites_card", "restarts", "repeats", "becomes_helper", "becomes_patient")
 """Faults that are tolerated in the last resort, the least of them first."""
 
 NEAR = 0.6
 """Share of three-word runs that two turns have in common, of all they have, at which one repeats the other."""
-FEWEST_WORDS = 6
+FEWEST_WORDS = 5
 """Words of a turn below which saying it again is no repetition: people say yes more than once."""
 LOOPING = 0.5
 """Share of a turn's four-word runs that have occurred in it before, at which it loops."""
@@ -83,11 +83,17 @@ _HELPER = re.compile(
     r"|\bcan\s+you\s+tell\s+me\s+more\s+about\s+(?:that|how\s+you|what\s+you|your)\b"
     r"|\blet['\u2019]?s\s+(?:explore|work\s+(?:on|through)|start\s+by)\b"
     r"|\bi(?:['\u2019]?m|\s+am)\s+(?:so\s+|very\s+)?sorry\s+to\s+hear\s+(?:that|about|you)\b"
-    r"|\byou(?:['\u2019]re|\s+are)\s+not\s+alone\b",
+    r"|\byou(?:['\u2019]re|\s+are)\s+not\s+alone\b|\bwhat\s+brings\s+you\s+(?:here|in)\b"
+    r"|\bi\s+want\s+to\s+assure\s+you\b"
+    r"|\bplease\s+(?:do\s+not|don['\u2019]?t)\s+hesitate\b|\bplease\s+(?:continue\s+to\s+)?tell\s+me\b",
     re.IGNORECASE,
 )
 _REPORTED = re.compile(r"\b(?:said|says|told\s+me|tells\s+me|asked|asks|goes|keeps\s+saying)\b[^.!?]*\Z", re.IGNORECASE)
 _LIST_ITEM = re.compile(r"^[ \t]*(?:\d{1,2}[.)]|[-*\u2022])[ \t]+\S", re.MULTILINE)
+_ASKS = re.compile(
+    r"\?|\b(?:tell|show|help|walk|take|give)\s+me\b|\b(?:describe|say\s+more|go\s+on|explain|share)\b|\bi(?:\s+am|['\u2019]m)?\s+wonder",
+    re.IGNORECASE,
+)
 _PATIENT = re.compile(
     r"^\W*(?:yes,?\s+|well,?\s+|thank\s+you,?\s+)?(?:doctor|doc)\b[,.]"
     r"|\bi(?:['\u2019]?ve|\s+have)\s+been\s+(?:feeling|struggling|having|so)\b[^.?!]{0,60}\b(?:depress|anxious|hopeless|worthless|panic|sad|lately)"
@@ -96,7 +102,7 @@ _PATIENT = re.compile(
 )
 _HEADING = re.compile(
     r"\b(?:core|intermediate)\s+beliefs?\b|\bautomatic\s+thoughts?\b|\bcoping\s+strateg(?:y|ies)\b"
-    r"|\bcognitive\s+conceptuali[sz]ation|(?:^|\n)[ \t*#>-]*(?:your\s+)?(?:history|situation|emotions?|behaviou?rs?"
+    r"|\bcognitive\s+conceptuali[sz]ation|(?:^|\n)[ \t*#>-]*(?:your\s+)?(?:history|situation|emotions?|behaviou?rs?|how\s+you\s+(?:feel|felt|cope|talk)"
     r"|what\s+went\s+through\s+your\s+mind)\s*(?:\*\*)?:",
     re.IGNORECASE,
 )
@@ -229,6 +235,7 @@ def _faults(text: str, *, speaker: Speaker, earlier: Sequence[Turn], english: bo
         "other_language": english and is_foreign(text),
         "refuses": _DECLINES.search(text) is not None or (speaker == "therapist" and refuses(text)),
         "breaks_character": _MACHINE.search(text) is not None,
+        "asks_nothing": speaker == "therapist" and not _ASKS.search(text),
         "recites_card": speaker == "patient" and _HEADING.search(text) is not None,
         "restarts": spoken_before and _GREETING.match(text) is not None,
         "repeats": repeats(text, earlier),

@@ -60,7 +60,7 @@ def look(
         prompts, answers = [one.prompt for one in new], [one.response for one in new]
         scores = completion_log_probs(weights_of(model), prompts, answers)
         told["perplexity"] = _row(
-            perplexity_interval(scores, [card_of(one) for one in new], np.random.default_rng(derive_seed(seed, "perplexity")))
+            perplexity_interval(scores, [card_of(one) for one in new], _draws(seed, "perplexity"))
         )
         stage.write_rows(
             (
@@ -72,8 +72,12 @@ def look(
     previous = [one for artifact in before for one in _examples(artifact)]
     gain = None
     if previous:
-        gain = _row(diversity_interval(new, previous, open_embedder(embedder), np.random.default_rng(derive_seed(seed, "diversity"))))
+        gain = _row(diversity_interval(new, previous, open_embedder(embedder), _draws(seed, "diversity")))
     stage.write_json({**told, "diversity_gain": gain}, MONITORS)
+
+
+def _draws(seed: int, *names: str | int) -> np.random.Generator:
+    return np.random.default_rng(derive_seed(seed, *names))
 
 
 def _examples(artifact: Artifact) -> list[SupervisedExample]:
@@ -114,7 +118,7 @@ def watch(
         records_in(played),
         records_in(first),
         limits,
-        np.random.default_rng(derive_seed(seed, "watch", iteration)),
+        _draws(seed, "watch", iteration),
         expected=None if None in expected else expected,  # type: ignore[arg-type]
     )
     stop_on_collapse(found, iteration=iteration)
@@ -172,7 +176,7 @@ def choose_iteration(stage: Stage, development: Mapping[str, Artifact], *, seed:
                 [found[key] for key in common],
                 [values[base][key] for key in common],
                 cards,
-                np.random.default_rng(derive_seed(seed, "development", name)),
+                _draws(seed, "development", name),
                 bounds=(-2.0, 2.0),
             )
         )

@@ -20,7 +20,7 @@ from strop.errors import UserError
 from strop.evaluation.statistics import UNBOUNDED, Interval, cluster_bootstrap
 from strop.evaluation.surface import distinct_share, word_pairs, words_of
 from strop.methods.selfplay.cleaning import STRICT, broken_rules, folded_name, kept_parts
-from strop.methods.selfplay.session_record import PlanTry, SessionRecord
+from strop.methods.selfplay.session_record import CUT, KEPT, PlanTry, SessionRecord
 from strop.methods.selfplay.training_set import outcome_of
 from strop.records.rows import SupervisedExample
 from strop.runs import stream
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 PERPLEXITY_ITEMS = 500
 """Items of which the paper takes the perplexity (appendix D)."""
-KEPT = "kept:"
-"""How the ledger marks a turn that was taken although it had a fault."""
 
 
 class CollapseLimits(Config):
@@ -134,7 +132,7 @@ class Monitors:
         plans = [plan for record in records for plan in (*record.treatments, *record.medicines)]
         ledger = [(entry.why, entry) for record in records for entry in record.ledger if entry.turn >= 0]
         faulty = sum(why.startswith(KEPT) for why, _ in ledger)
-        discarded = len(ledger) - faulty
+        discarded = len(ledger) - faulty - sum(why.startswith(CUT) for why, _ in ledger)
         return cls(
             sessions=len(records),
             failed=len(records) - len(went),

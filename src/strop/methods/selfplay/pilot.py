@@ -10,8 +10,7 @@ from pathlib import Path
 
 from strop.methods.selfplay.config import SelfplayConfig
 from strop.methods.selfplay.plan import Plan
-from strop.methods.selfplay.similarity import open_matcher
-from strop.methods.selfplay.stages import cards_of, cast, sessions
+from strop.methods.selfplay.stages import Clinic, cards_of, cast, sessions
 from strop.methods.selfplay.training_set import split_cards
 from strop.models.episodes import run_episodes
 from strop.models.forecasting import TIME_SPREAD
@@ -41,15 +40,7 @@ def with_pilot(planned: Plan, config: SelfplayConfig, *, workspace: Path, pilot:
     cards = cards_of(config.patients)
     sides = split_cards([card.id for card in cards], seed=config.seed, development=config.patients.development)
     chosen = [card for card in cards if sides[card.id] == "train"][:pilot]
-    episodes = sessions(
-        chosen,
-        patients=config.patients,
-        passes=1,
-        settings=config.session,
-        matcher=open_matcher(config.matcher),
-        iteration=1,
-        seed=derive_seed(config.seed, "sessions", "1"),
-    )
+    episodes = sessions(chosen, Clinic.of(config), iteration=1, seed=derive_seed(config.seed, "sessions", "1"))
     with (
         open_calls(workspace, "pilot", config.model.model) as store,
         Reporter(quiet=quiet).progress("pilot: sessions", len(chosen)) as advance,

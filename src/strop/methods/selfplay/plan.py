@@ -153,7 +153,7 @@ def _notes(config: SelfplayConfig, cards: list[Card], total: Totals) -> Iterator
     calls = session_calls(config.session)
     yield (
         f"{len(cards)} cards, {config.patients.passes} passes, {config.iterations} iterations. A session takes "
-        f"{calls.player} calls of the player and {calls.judge} of the judge; turns that are asked for again come on top."
+        f"{calls.player} calls of the player and {calls.judge} of the judge; repeated turns come on top."
     )
     yield "Calls are the most of each stage; the fewest tokens are those of sessions in which all goes well at once."
     yield f"All: {total}."

@@ -17,7 +17,7 @@ from strop.methods.selfplay.document import document
 from strop.methods.selfplay.evidence import BASE, Evidence, Iteration
 from strop.methods.selfplay.looking import CHOSEN, choose_iteration, look, told, watch
 from strop.methods.selfplay.preflight import Cleared, preflight
-from strop.methods.selfplay.stages import collect_examples, draw_patients, learn, play
+from strop.methods.selfplay.stages import Clinic, collect_examples, draw_patients, learn, play
 from strop.methods.selfplay.training_set import Side
 from strop.records.document import Document
 from strop.runs import Artifact, Run, derive_seed
@@ -100,9 +100,7 @@ class SelfplayRun:
             seed=self.seed("training", number),
             name=f"{name}-model",
         )
-        development = self.sessions(
-            trained, patients, side="development", iteration=number, name=f"{name}-development"
-        )
+        development = self.sessions(trained, patients, side="development", iteration=number, name=f"{name}-development")
         return Iteration(number, played, examples, looked, watched, trained, development)
 
     def sessions(self, model: Model, patients: Artifact, *, side: Side, iteration: int, name: str) -> Artifact:
@@ -114,16 +112,12 @@ class SelfplayRun:
             play,
             model,
             patients,
-            patients=c.patients,
+            clinic=Clinic.of(c),
             side=side,
             passes=c.patients.passes if side == "train" else 1,
-            judge=c.judge,
-            matcher=c.matcher,
-            settings=c.session,
             iteration=iteration,
             seed=seed,
             side_by_side=c.side_by_side,
-            placement=c.machine,
             name=name,
         )
 
@@ -137,7 +131,7 @@ class SelfplayRun:
     def examined(
         self, models: dict[str, Model], choice: Artifact | None
     ) -> tuple[dict[str, Artifact], Artifact | None]:
-        """Ask the benchmarks of the base, the chosen model, and all others where that is wanted; compare with the base."""
+        """Ask the benchmarks of the base and of the chosen model, or of all, and compare with the base."""
         c = self.config
         if not c.examination.tasks:
             return {}, None
@@ -150,7 +144,7 @@ class SelfplayRun:
             )
             for name in wanted
         }
-        compared = self.stage(compare_models, answered, base=BASE, seed=self.seed("benchmarks"), name="benchmarks")
+        compared = self.stage(compare_models, answered, base=BASE, name="benchmarks")
         return answered, compared
 
     def seed(self, *names: str | int) -> int:

@@ -21,6 +21,10 @@ Ended = Literal["converged", "cap", "no_progress", "off", "failed"]
 decoder, or the session failed."""
 
 
+KEPT, CUT = "kept:", "cut:"
+"""How the ledger marks the fault of a turn that was taken for want of a better one, and a part that was cut off one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """Why a session ended early: the kind, and what happened."""
@@ -53,7 +57,7 @@ class Discarded:
     Attributes:
         turn: The number of the turn it was meant for, from 0; -1 outside the dialogue.
         speaker: Who wrote it.
-        why: The fault; with ``kept:`` in front where the turn was taken for want of a better one.
+        why: The fault; behind `KEPT` or `CUT` where the turn was said all the same, or without this part.
         text: What was discarded.
     """
 

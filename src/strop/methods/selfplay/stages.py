@@ -1,21 +1,24 @@
-"""The stages of a round of self-play: who is treated, the sessions, what is learned from them, how the round went."""
+"""The stages of a round of self-play: who is treated, the sessions, what is learned from them."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Self
+
 from strop.errors import UserError
 from strop.judging.settings import JudgeSettings
 from strop.methods.selfplay.behaviours import read_behaviours
-from strop.methods.selfplay.cards import Card, read_cards
 from strop.methods.selfplay.benchmarking import benchmark_texts
-from strop.methods.selfplay.config import Examination, Patients
+from strop.methods.selfplay.cards import Card, read_cards
+from strop.methods.selfplay.config import Examination, Patients, SelfplayConfig
 from strop.methods.selfplay.encoding import candidate_groups
 from strop.methods.selfplay.session import session
 from strop.methods.selfplay.session_config import SessionSettings
 from strop.methods.selfplay.session_record import SessionRecord
-from strop.methods.selfplay.similarity import Matcher, MatcherSettings, open_matcher
+from strop.methods.selfplay.similarity import MatcherSettings, open_matcher
 from strop.methods.selfplay.training_config import TrainingSetSettings
 from strop.methods.selfplay.training_set import Side, TrainingSet, split_cards, training_set, without_overlap
 from strop.models.episodes import Episode, run_episodes
@@ -60,21 +63,41 @@ def cards_of(settings: Patients) -> list[Card]:
     return cards
 
 
+@dataclass(frozen=True, slots=True)
+class Clinic:
+    """Where sessions are held, and how.
+
+    Attributes:
+        patients: The cards and the library of behaviours.
+        judge: Who picks behaviours, writes feedback and scores.
+        matcher: Compares what the therapist understands with the card.
+        session: How a session is held.
+        placement: Where the models answer.
+    """
+
+    patients: Patients
+    judge: JudgeSettings
+    matcher: MatcherSettings
+    session: SessionSettings
+    placement: Placement
+
+    @classmethod
+    def of(cls, config: SelfplayConfig) -> Self:
+        """Take the parts of a run's settings."""
+        return cls(config.patients, config.judge, config.matcher, config.session, config.machine)
+
+
 def play(
     stage: Stage,
     model: Model,
     drawn: Artifact,
     *,
-    patients: Patients,
+    clinic: Clinic,
     side: Side,
     passes: int,
-    judge: JudgeSettings,
-    matcher: MatcherSettings,
-    settings: SessionSettings,
     iteration: int,
     seed: int,
     side_by_side: int,
-    placement: Placement,
 ) -> None:
     """Hold a session with every patient of a side, as often as there are passes: rows of session records.
 
@@ -84,48 +107,31 @@ def play(
         stage: Where to write and to ask.
         model: Plays patient and therapist.
         drawn: The sides of the cards.
-        patients: The cards and the library of behaviours.
+        clinic: Where the sessions are held.
         side: Training or development cards.
         passes: Sessions with each card.
-        judge: Who picks behaviours, writes feedback and scores.
-        matcher: Compares what the therapist understands with the card.
-        settings: How a session is held.
         iteration: Which round, for the records.
         seed: Of the sessions; development sessions of all rounds share one, so that they differ by the model alone.
         side_by_side: Sessions at a time.
-        placement: Where the models answer.
     """
     wanted = {row["id"] for row in drawn.rows() if row["side"] == side}
-    cards = [card for card in cards_of(patients) if card.id in wanted]
-    episodes = sessions(
-        cards,
-        patients=patients,
-        passes=passes,
-        settings=settings,
-        matcher=open_matcher(matcher),
-        iteration=iteration,
-        seed=seed,
-    )
+    cards = [card for card in cards_of(clinic.patients) if card.id in wanted]
+    episodes = sessions(cards, clinic, passes=passes, iteration=iteration, seed=seed)
     with ExitStack() as stack:
-        models = cast(model, judge.model, placement, stack)
+        models = cast(model, clinic.judge.model, clinic.placement, stack)
         advance = stack.enter_context(stage.progress(f"{stage.name}: sessions", len(cards) * passes))
         records = run_episodes(episodes, models, store=stage.store, at_once=side_by_side, advance=advance)
     stage.write_rows(record.to_row() for record in records)
-    stage.note(**Counter(record.status for record in records))
+    ended: Counter[str] = Counter(record.status for record in records)
+    stage.note(**ended)
 
 
 def sessions(
-    cards: Sequence[Card],
-    *,
-    patients: Patients,
-    passes: int,
-    settings: SessionSettings,
-    matcher: Matcher,
-    iteration: int,
-    seed: int,
+    cards: Sequence[Card], clinic: Clinic, *, iteration: int, seed: int, passes: int = 1
 ) -> Iterator[Episode[SessionRecord]]:
     """Yield the sessions of all passes over the cards; see `play`."""
-    behaviours = read_behaviours(patients.behaviours) if settings.encoder else None
+    matcher = open_matcher(clinic.matcher)
+    behaviours = read_behaviours(clinic.patients.behaviours) if clinic.session.encoder else None
     fitting = {
         card.id: () if behaviours is None else candidate_groups(card.coping_strategies, behaviours, matcher)
         for card in cards
@@ -135,7 +141,7 @@ def sessions(
             yield session(
                 card,
                 fitting[card.id],
-                settings=settings,
+                settings=clinic.session,
                 matcher=matcher,
                 seed=seed,
                 pass_=pass_,
