@@ -130,6 +130,12 @@ def test_without_a_better_one_the_least_bad_turn_is_said(stage: Stage) -> None:
     assert record.status == "complete"
 
 
+def test_the_cue_said_back_is_a_repetition(stage: Stage) -> None:
+    record = stage.play({("patient", "turn"): [CUE, *SAYING]})
+    assert [entry.why for entry in record.ledger] == ["restarts"] or record.ledger[0].why == "repeats"
+    assert record.dialogue[0].text == SAYING[0]
+
+
 def test_with_nothing_to_say_the_session_fails(stage: Stage) -> None:
     record = stage.play({("therapist", "turn"): [ASKING[0], ""]}, turn_tries=2)
     assert (record.status, record.exchanges, record.stopped) == ("failed", 1, "failed")
@@ -144,5 +150,5 @@ def test_with_nothing_to_say_the_session_fails(stage: Stage) -> None:
 def test_what_an_invented_turn_says_is_cut_off_and_kept_in_the_ledger(stage: Stage) -> None:
     record = stage.play({("therapist", "turn"): [f"{ASKING[0]}\nPatient: zqinvented", *ASKING[1:]]})
     assert record.dialogue[1].text == ASKING[0]
-    assert record.ledger == (Discarded(1, "therapist", "speaks_for_other", "Patient: zqinvented"),)
+    assert record.ledger == (Discarded(1, "therapist", "cut:speaks_for_other", "Patient: zqinvented"),)
     assert not any("zqinvented" in asked.text for asked in stage.asked)

@@ -56,6 +56,8 @@ def test_people_are_left_alone(text: str) -> None:
         "It makes sense that you froze. When you think of the bank, what do you feel in your body?",
         "I hear how tired you are. Have you had thoughts of ending your life?",
         "How do you usually cope with days like this?",
+        "That must have been frightening. Tell me about the evening before.",
+        "I wonder what you were afraid of.",
     ],
 )
 def test_therapists_are_left_alone(text: str) -> None:
@@ -97,6 +99,9 @@ def test_therapists_are_left_alone(text: str) -> None:
         ("Try these:\n1. Breathe slowly\n2. Write a diary", "becomes_helper"),
         ("My core belief is that I am helpless.", "recites_card"),
         ("History: I grew up above a shop.", "recites_card"),
+        ("Thank you.\n\nHow you feel: I am too tired for this.", "recites_card"),
+        ("What brings you here today? Please answer completely.", "becomes_helper"),
+        ("I want to assure you that we are well equipped. Please do not hesitate to ask.", "becomes_helper"),
     ],
 )
 def test_patients_who_fall_out_of_their_part(text: str, fault: str) -> None:
@@ -109,6 +114,7 @@ def test_patients_who_fall_out_of_their_part(text: str, fault: str) -> None:
     ("text", "fault"),
     [
         ("Doctor, I have not slept for weeks.", "becomes_patient"),
+        ("You hid it. That is a common thing to do.", "asks_nothing"),
         ("I've been feeling so depressed and hopeless lately.", "becomes_patient"),
         ("Hello and welcome, please take a seat.", "restarts"),
         ("I cannot help you with this.", "refuses"),
@@ -164,7 +170,7 @@ def test_the_share_at_which_one_turn_repeats_another() -> None:
     earlier = [Turn("patient", "a b c d e f g")]
     assert repeats("a b c d e f g h", earlier)
     assert not repeats("a b c x y z w", earlier)
-    assert not repeats("a b c d e", earlier), "too short to be told from a habit"
+    assert not repeats("a b c d", earlier), "too short to be told from a habit"
 
 
 def test_the_least_bad_turn_is_told_by_its_worst_fault() -> None:
