@@ -102,8 +102,8 @@ _PATIENT = re.compile(
 )
 _HEADING = re.compile(
     r"\b(?:core|intermediate)\s+beliefs?\b|\bautomatic\s+thoughts?\b|\bcoping\s+strateg(?:y|ies)\b"
-    r"|\bcognitive\s+conceptuali[sz]ation|(?:^|\n)[ \t*#>-]*(?:your\s+)?(?:history|situation|emotions?|behaviou?rs?|how\s+you\s+(?:feel|felt|cope|talk)"
-    r"|what\s+went\s+through\s+your\s+mind)\s*(?:\*\*)?:",
+    r"|\bcognitive\s+conceptuali[sz]ation|(?:^|\n)[ \t*#>-]*(?:your\s+)?(?:history|situation|emotions?|behaviou?rs?"
+    r"|how\s+you\s+(?:feel|felt|cope|talk)|what\s+went\s+through\s+your\s+mind)\s*(?:\*\*)?:",
     re.IGNORECASE,
 )
 _ENGLISH = """
