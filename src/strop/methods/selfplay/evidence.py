@@ -17,12 +17,11 @@ class Iteration:
 
     Attributes:
         number: From 1.
-        played: The sessions of the training patients.
+        played: The sessions of its model with the training patients, and with the development patients.
         examples: What is learned from them.
         looked: What the round is like.
         watched: The round held against the first one; None in the first.
         model: What came of it; None where the training is the user's.
-        development: The new model's sessions with the development patients.
     """
 
     number: int
@@ -31,7 +30,6 @@ class Iteration:
     looked: Artifact
     watched: Artifact | None = None
     model: Artifact | None = None
-    development: Artifact | None = None
 
     @property
     def name(self) -> str:
@@ -45,7 +43,6 @@ class Evidence:
 
     Attributes:
         patients: The cards and their sides.
-        start: The base model's sessions with the development patients.
         iterations: The rounds.
         choice: Which model understands the development patients best; None where nothing was trained.
         examined: Benchmark predictions by the name of the model.
@@ -53,7 +50,6 @@ class Evidence:
     """
 
     patients: Artifact
-    start: Artifact
     iterations: tuple[Iteration, ...]
     choice: Artifact | None
     examined: Mapping[str, Artifact]

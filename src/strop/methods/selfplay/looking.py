@@ -152,7 +152,7 @@ def choose_iteration(stage: Stage, development: Mapping[str, Artifact], *, seed:
 
     Args:
         stage: Where to write.
-        development: Development sessions by the name of the model, the base first.
+        development: Sessions with the development patients by the name of the model, the base first.
         seed: Of the intervals.
 
     Raises:
@@ -188,7 +188,7 @@ def choose_iteration(stage: Stage, development: Mapping[str, Artifact], *, seed:
 
 
 def _understood(played: Artifact) -> dict[str, float]:
-    found = {record.id: understood(record) for record in records_in(played)}
+    found = {record.id: understood(record) for record in records_in(played, "development")}
     return {key: value for key, value in found.items() if value is not None}
 
 

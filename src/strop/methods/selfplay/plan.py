@@ -101,17 +101,17 @@ class Planner:
         development = sum(side == "development" for side in sides.values())
         train = (len(sides) - development) * c.patients.passes
         yield PlannedStage("patients")
-        yield from self._sessions("development0", c.model.model, development)
         player = c.model.model
         for number in range(1, c.iterations + 1):
-            yield from self._sessions(f"iteration{number}-sessions", player, train)
+            yield from self._sessions(f"iteration{number}-sessions", player, train + development)
             if c.train is not None:
                 steps = training_steps(c.train, Range(1, len(c.training_set.parts) * train))
                 pace = c.planning.seconds_per_step
                 seconds = None if pace is None else Range(floor(steps.low * pace[0]), ceil(steps.high * pace[1]))
                 yield PlannedStage(f"iteration{number}-model", player, steps=steps, seconds=seconds, base=c.model.model)
                 player = f"iteration{number}-model"
-                yield from self._sessions(f"iteration{number}-development", player, development)
+        if c.train is not None:
+            yield from self._sessions("last-sessions", player, development)
 
     def _sessions(self, name: str, player: str, sessions: int) -> Iterator[PlannedStage]:
         calls = session_calls(self.config.session)

@@ -17,7 +17,7 @@ from strop.methods.selfplay.document import document
 from strop.methods.selfplay.evidence import BASE, Evidence, Iteration
 from strop.methods.selfplay.looking import CHOSEN, choose_iteration, look, told, watch
 from strop.methods.selfplay.preflight import Cleared, preflight
-from strop.methods.selfplay.stages import Clinic, collect_examples, draw_patients, learn, play
+from strop.methods.selfplay.stages import Clinic, Holding, collect_examples, draw_patients, learn, play
 from strop.methods.selfplay.training_set import Side
 from strop.records.document import Document
 from strop.runs import Artifact, Run, derive_seed
@@ -42,23 +42,25 @@ class SelfplayRun:
         """Run every stage in the paper's order, and return what the report is made from."""
         c = self.config
         patients = self.stage(draw_patients, c.patients, seed=c.seed, name="patients")
-        start = self.sessions(c.model, patients, side="development", iteration=0, name="development0")
-
         model: Model = c.model
         iterations: list[Iteration] = []
         for number in range(1, c.iterations + 1):
             made = self.iteration(number, model, patients, iterations)
             iterations.append(made)
             model = made.model or model
+        last = None
+        if iterations[-1].model is not None:
+            last = self.sessions(model, patients, number=c.iterations + 1, sides=("development",), name="last-sessions")
 
         models: dict[str, Model] = {BASE: c.model, **{one.name: one.model for one in iterations if one.model}}
-        choice = self.choice(start, iterations)
-        return Evidence(patients, start, tuple(iterations), choice, *self.examined(models, choice))
+        choice = self.choice(models, iterations, last)
+        return Evidence(patients, tuple(iterations), choice, *self.examined(models, choice))
 
     def iteration(self, number: int, model: Model, patients: Artifact, before: list[Iteration]) -> Iteration:
         """Hold the sessions of a round, look at them, and train on what came of them."""
         c, name = self.config, f"iteration{number}"
-        played = self.sessions(model, patients, side="train", iteration=number, name=f"{name}-sessions")
+        sides: tuple[Side, ...] = ("train", "development")
+        played = self.sessions(model, patients, number=number, sides=sides, name=f"{name}-sessions")
         examples = self.stage(
             collect_examples,
             played,
@@ -100,33 +102,39 @@ class SelfplayRun:
             seed=self.seed("training", number),
             name=f"{name}-model",
         )
-        development = self.sessions(trained, patients, side="development", iteration=number, name=f"{name}-development")
-        return Iteration(number, played, examples, looked, watched, trained, development)
+        return Iteration(number, played, examples, looked, watched, trained)
 
-    def sessions(self, model: Model, patients: Artifact, *, side: Side, iteration: int, name: str) -> Artifact:
-        """Let a model hold sessions with the patients of a side."""
+    def sessions(
+        self, model: Model, patients: Artifact, *, number: int, sides: tuple[Side, ...], name: str
+    ) -> Artifact:
+        """Let a model hold sessions with the patients of the given sides."""
         c = self.config
         # Development sessions draw with the same noise whatever the round: they differ by the model alone.
-        seed = self.seed("sessions", iteration) if side == "train" else self.seed("development")
+        held = {
+            "train": Holding("train", c.patients.passes, self.seed("sessions", number)),
+            "development": Holding("development", 1, self.seed("development")),
+        }
         return self.stage(
             play,
             model,
             patients,
             clinic=Clinic.of(c),
-            side=side,
-            passes=c.patients.passes if side == "train" else 1,
-            iteration=iteration,
-            seed=seed,
+            holding=tuple(held[side] for side in sides),
+            iteration=number,
             side_by_side=c.side_by_side,
             name=name,
         )
 
-    def choice(self, start: Artifact, iterations: list[Iteration]) -> Artifact | None:
-        """Let the development patients choose the best model; None where nothing was trained."""
-        development = {one.name: one.development for one in iterations if one.development is not None}
-        if not development:
+    def choice(self, models: dict[str, Model], iterations: list[Iteration], last: Artifact | None) -> Artifact | None:
+        """Let the development patients choose the best model; None where nothing was trained.
+
+        Each model has met them in the round after the one that made it, the last model at the end.
+        """
+        if last is None:
             return None
-        return self.stage(choose_iteration, {BASE: start, **development}, seed=self.seed("choice"), name="choice")
+        played = [one.played for one in iterations] + [last]
+        development = dict(zip(models, played, strict=True))
+        return self.stage(choose_iteration, development, seed=self.seed("choice"), name="choice")
 
     def examined(
         self, models: dict[str, Model], choice: Artifact | None

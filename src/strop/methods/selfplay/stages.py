@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
 from typing import Self
 
 from strop.errors import UserError
@@ -87,19 +88,32 @@ class Clinic:
         return cls(config.patients, config.judge, config.matcher, config.session, config.machine)
 
 
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """Sessions that are to be held.
+
+    Attributes:
+        side: Training or development patients.
+        passes: Sessions with each patient.
+        seed: Of the sessions; development sessions of all rounds share one, so that they differ by the model alone.
+    """
+
+    side: Side
+    passes: int
+    seed: int
+
+
 def play(
     stage: Stage,
     model: Model,
     drawn: Artifact,
     *,
     clinic: Clinic,
-    side: Side,
-    passes: int,
+    holding: tuple[Holding, ...],
     iteration: int,
-    seed: int,
     side_by_side: int,
 ) -> None:
-    """Hold a session with every patient of a side, as often as there are passes: rows of session records.
+    """Hold sessions with the patients of one side or of both, in a table each: `train.jsonl`, `development.jsonl`.
 
     A session that fails is a record too. A killed stage goes on inside each session: what was said is in the store.
 
@@ -108,21 +122,26 @@ def play(
         model: Plays patient and therapist.
         drawn: The sides of the cards.
         clinic: Where the sessions are held.
-        side: Training or development cards.
-        passes: Sessions with each card.
+        holding: With whom, how often, and with which noise.
         iteration: Which round, for the records.
-        seed: Of the sessions; development sessions of all rounds share one, so that they differ by the model alone.
         side_by_side: Sessions at a time.
     """
-    wanted = {row["id"] for row in drawn.rows() if row["side"] == side}
-    cards = [card for card in cards_of(clinic.patients) if card.id in wanted]
-    episodes = sessions(cards, clinic, passes=passes, iteration=iteration, seed=seed)
+    sides = {row["id"]: row["side"] for row in drawn.rows()}
+    episodes: list[Episode[SessionRecord]] = []
+    counts: list[int] = []
+    for held in holding:
+        cards = [card for card in cards_of(clinic.patients) if sides[card.id] == held.side]
+        episodes += sessions(cards, clinic, passes=held.passes, iteration=iteration, seed=held.seed)
+        counts.append(len(cards) * held.passes)
     with ExitStack() as stack:
         models = cast(model, clinic.judge.model, clinic.placement, stack)
-        advance = stack.enter_context(stage.progress(f"{stage.name}: sessions", len(cards) * passes))
-        records = run_episodes(episodes, models, store=stage.store, at_once=side_by_side, advance=advance)
-    stage.write_rows(record.to_row() for record in records)
-    ended: Counter[str] = Counter(record.status for record in records)
+        advance = stack.enter_context(stage.progress(f"{stage.name}: sessions", len(episodes)))
+        records = iter(run_episodes(episodes, models, store=stage.store, at_once=side_by_side, advance=advance))
+    ended: Counter[str] = Counter()
+    for held, count in zip(holding, counts, strict=True):
+        own = list(islice(records, count))
+        ended.update(record.status for record in own)
+        stage.write_rows((record.to_row() for record in own), f"{held.side}.jsonl")
     stage.note(**ended)
 
 
@@ -160,9 +179,9 @@ def cast(model: Model, judge: ModelSpec, placement: Placement, stack: ExitStack)
     return {"patient": player, "therapist": player, "judge": other}
 
 
-def records_in(played: Artifact) -> list[SessionRecord]:
-    """Return the session records of a stage."""
-    return [SessionRecord.from_row(row) for row in played.rows()]
+def records_in(played: Artifact, side: Side = "train") -> list[SessionRecord]:
+    """Return the session records of a stage, those of one side's patients."""
+    return [SessionRecord.from_row(row) for row in played.rows(f"{side}.jsonl")]
 
 
 def collect_examples(
