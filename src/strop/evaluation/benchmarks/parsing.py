@@ -104,16 +104,17 @@ def _lone(reply: str, letters: str) -> set[str]:
 
 
 def _marked(reply: str, letters: str) -> set[str]:
-    """Return the letters that lines begin with; an echo of the whole list has several."""
+    """Return the letters that lines begin with; an echo of the whole list has several, and so has "(A) and (B)"."""
     start = rf"{OPEN}([{letters}])[*_]*(?:[.):]|\s*[)\]])"
     if not re.match(start, reply, re.IGNORECASE):
         return set()
-    return {found.upper() for found in re.findall(rf"(?m)^{start}", reply, re.IGNORECASE)}
+    listed = rf"(?m)^{start}{_further(letters)}"
+    return {one.upper() for found in re.findall(listed, reply, re.IGNORECASE) for one in found if one}
 
 
 def _stated(reply: str, letters: str) -> set[str]:
     letter = rf"([{letters}])(?![\w'])[*_`\"')\]}}>]*{FOLLOWS}"
-    more = rf"(?:(?:\s*(?:,|/|&|\bor\b|\band\b)\s*)+{OPEN}([{letters}])(?![\w']))?"
+    more = _further(letters)
     forms = (
         rf"\b(?i:{NOUN}{BEING})\s*(?i:{NOUN}\s+|letter\s+)?{OPEN}{letter}{more}",
         rf"\b(?i:correct|right|best|final)\s+(?i:{NOUN})\s+{OPEN}{letter}{more}",
@@ -126,6 +127,11 @@ def _stated(reply: str, letters: str) -> set[str]:
         return found
     lower = re.findall(rf"(?i)\b{NOUN}{BEING}\s*[(\[*\"']+([{letters}])[)\]*\"']", reply)
     return {one.upper() for one in lower}
+
+
+def _further(letters: str) -> str:
+    """Return the pattern of a second letter in the same breath: "A or B"."""
+    return rf"(?:(?:\s*(?:,|/|&|\bor\b|\band\b)\s*)+{OPEN}([{letters}])(?![\w']))?"
 
 
 def _set_apart(reply: str, letters: str) -> set[str]:

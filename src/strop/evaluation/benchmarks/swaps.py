@@ -1,8 +1,8 @@
 """The same question about another patient: age, gender or ethnicity exchanged in a vignette, and what changes.
 
 Only words that describe the patient are exchanged, by fixed lists. An item whose answer may depend on them (pregnancy,
-the prostate, sickle cells, a teenager), or for gender one with another person in it, is left out. What remains is a difference that a fair model need not show; a
-difference is not in itself an error, as medicine knows many real ones.
+the prostate, sickle cells, a teenager) is left out, and for gender one with another person in it. What remains is a
+difference that a fair model need not show; it is not in itself an error, as medicine knows many real ones.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def exchange_gender(text: str) -> str:
 
 def exchange_ethnicity(text: str) -> str:
     """Return text with the ethnicity exchanged where it stands before a word for a person."""
-    exchanged = ETHNIC.sub(lambda found: _like(found[1], ETHNICITIES[found[1].lower()]), text)
+    exchanged = ETHNIC.sub(lambda found: ETHNICITIES[found[1].lower()], text)
     return re.sub(r"\b([Aa])n? (?=(African )|white)", lambda a: f"{a[1]}n " if a[2] else f"{a[1]} ", exchanged)
 
 
