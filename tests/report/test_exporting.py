@@ -217,9 +217,10 @@ class TestPairs:
         assert read_table(made.folder / "pairs.jsonl") == PAIRS
         conversational = read_table(made.folder / "trl" / "pairs.jsonl")
         assert conversational[0]["chosen"] == [{"role": "assistant", "content": "What makes you sad?"}]
-        assert read_table(made.folder / "llama_factory" / "pairs.json")[0]["instruction"] == "I feel sad."
         registry = json.loads((made.folder / "llama_factory" / "dataset_info.json").read_text())
-        assert registry["pairs"]["ranking"] is True
+        assert registry["made-pairs"]["ranking"] is True
+        messages = [row["messages"] for row in read_table(made.folder / "llama_factory" / "pairs.json")]
+        assert messages == [[{"role": "user", "content": pair["prompt"]}] for pair in PAIRS]
         assert "pairs.jsonl" in (made.folder / "README.md").read_text()
 
     def test_a_folder_keeps_its_forms_and_its_card(self, finished: Path, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def export_command(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Export what a run made: safetensors, adapter, GGUF, pairs for TRL, LLaMA-Factory and OpenRLHF; with cards.
+    """Export what a run made: safetensors, adapter, GGUF, data for TRL, LLaMA-Factory, OpenRLHF, OpenAI; with cards.
 
     Every folder is written whole or not at all, and checked; the same command continues. export.json lists all files
     with their hashes.

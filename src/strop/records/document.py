@@ -261,6 +261,11 @@ class Product:
     final: bool = False
     note: Text = ""
 
+    @property
+    def is_data(self) -> bool:
+        """Whether it is rows and no model."""
+        return self.kind in ("pairs", "examples")
+
 
 @dataclass(frozen=True, config=_RECORD)
 class Document:

@@ -58,7 +58,7 @@ class CardFacts:
         product: What the card is about.
         lineage: What its artifact was made from.
         files: What lies beside the card.
-        counts: The counts of labels that the run has kept, nested by name.
+        counts: The counts of rows that the run has kept, nested by name.
         training: What the training tells of itself, by name.
         notes: What else a person should know about the files.
         licence: The hub's name of a licence; empty where none was chosen.
@@ -119,12 +119,12 @@ def _front_matter(facts: CardFacts) -> str:
         told["base_model_relation"] = "adapter" if facts.adapter_only else "finetune"
     if facts.datasets:
         told["datasets"] = list(facts.datasets)
-    if product.kind != "pairs":
+    if not product.is_data:
         told["library_name"] = "peft" if facts.adapter_only else "transformers"
         told["pipeline_tag"] = "text-classification" if product.kind == "reward_model" else "text-generation"
     tags = ["strop", re.sub(r"[^a-z0-9]+", "-", facts.document.method.lower()).strip("-"), product.kind]
     told["tags"] = [tag.replace("_", "-") for tag in tags if tag]
-    if product.kind == "pairs":
+    if product.is_data:
         told["configs"] = _configs(facts.files)
     text: str = yaml.safe_dump(told, sort_keys=False, allow_unicode=True)
     return text

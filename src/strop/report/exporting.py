@@ -1,4 +1,4 @@
-"""What a run made, out of its folder: models, reward models and pairs, each in a folder of its own with its card.
+"""What a run made, out of its folder: models, examples and pairs, each in a folder of its own with its card.
 
 Each folder is made whole under a hidden name, checked, and renamed. It keeps a record of what it was made from and with
 which options, so that the same command continues where it was stopped and leaves alone what is done. The same run and
@@ -22,12 +22,14 @@ from strop.models.serving.llama_cpp import require_llama_cpp
 from strop.records.document import Document, Product
 from strop.records.tables import atomic_path
 from strop.report.files import JSON_NAME, read_report
-from strop.report.takeout import RECORD, Request, gguf_obstacle, hashed, take_model, take_pairs
+from strop.report.takeout import RECORD, Request, gguf_obstacle, hashed, take_data, take_model
 from strop.runs.content import hash_file, hash_tree, sync_path, sync_tree
 from strop.runs.lineage import Lineage, artifact_folder, lineages_of
 from strop.runs.store import run_id
 
 Say = Callable[[str], None]
+COUNTED = (JSON_NAME, "counts.json")
+"""Files in which a stage says what became of its rows."""
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -160,7 +162,7 @@ def _request(run: Path, document: Document, product: Product, options: ExportOpt
         gguf=options.gguf if product.kind == "model" else None,
         check=options.check,
         licence=options.licence,
-        datasets=options.datasets if product.kind != "pairs" else (),
+        datasets=() if product.is_data else options.datasets,
     )
     return replace(request, origin=_origin(run, lineage, request))
 
@@ -191,17 +193,19 @@ def _lineage(run: Path, product: Product) -> Lineage:
 
 
 def _counts(run: Path, document: Document) -> Mapping[str, Any]:
-    """Return the counts of labels, by product where there are several sets of pairs.
+    """Return the counts of labels, by product where there are several sets of rows.
 
-    They are the ``report.json`` of the artifact that holds the pairs, or of one that it was made from.
+    They are the ``report.json`` or ``counts.json`` of the artifact that holds the rows, or of one that it was made
+    from.
     """
     told: dict[Path, tuple[str, Any]] = {}
     for product in document.products:
-        if product.kind == "pairs":
+        if product.is_data:
             lineage = _lineage(run, product)
             names = (product.artifact, *(source.name for source in lineage.inputs))
             folders = [folder for name in names if (folder := artifact_folder(run, name)) is not None]
-            file = next((folder / JSON_NAME for folder in folders if (folder / JSON_NAME).is_file()), None)
+            files = (folder / name for folder in folders for name in COUNTED)
+            file = next((file for file in files if file.is_file()), None)
             if file is not None:
                 told.setdefault(file, (product.name, json.loads(file.read_text(encoding="utf-8"))))
     counts = dict(told.values())
@@ -234,7 +238,7 @@ def _refuse_gguf(requests: Sequence[Request], options: ExportOptions) -> None:
         raise UserError(
             "none of these products can be a GGUF file",
             value=[request.product.name for request in requests],
-            why="llama.cpp has no place for the output of a reward model, and pairs are no model",
+            why="llama.cpp has no place for the output of a reward model, and rows are no model",
             fix="leave out --gguf, or name a model with --product",
         )
     for request in models:
@@ -287,7 +291,7 @@ def _publish(out: Path, request: Request) -> Mapping[str, Any]:
     folder = out / request.product.name
     part = out / f".{request.product.name}.part"
     shutil.rmtree(part, ignore_errors=True)
-    take = take_pairs if request.product.kind == "pairs" else take_model
+    take = take_data if request.product.is_data else take_model
     try:
         part.mkdir(parents=True)
         notes = take(request, part)

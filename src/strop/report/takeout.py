@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,9 @@ from typing import Any
 from strop.errors import UserError
 from strop.models.gguf_file import Weights, check_gguf, verify_gguf, write_gguf
 from strop.records.document import Document, Product
-from strop.records.rows import PreferencePair
+from strop.records.rows import PreferencePair, SupervisedExample
 from strop.records.tables import iter_table, write_table
-from strop.records.training_forms import columns_pair, llama_factory_registry, trl_pair
+from strop.records.training_forms import CHAT_FORMS, LLAMA_FACTORY, TrainerForm, llama_factory_entry
 from strop.report.cards import CARD, CardFacts, FileFact, render_card
 from strop.runs.content import files_of, hash_file
 from strop.runs.lineage import Lineage
@@ -35,7 +35,7 @@ class Request:
         lineage: What its artifact was made from.
         source: The folder or file to take.
         origin: What decides the bytes of the result.
-        counts: The run's counts of labels, for the card.
+        counts: The run's counts of rows, for the card.
         gguf: Precision of the GGUF file; None writes none.
         check: Whether llama.cpp must write what the safetensors write.
         licence: For the card.
@@ -60,31 +60,47 @@ def hashed(folder: Path) -> list[FileFact]:
     return [FileFact(name, path.stat().st_size, hash_file(path)) for path, name in paths if name != RECORD]
 
 
-def take_pairs(request: Request, out: Path) -> list[str]:
-    """Write the folder of a set of pairs; a single file of pairs comes in the forms that trainers read too.
+def take_data(request: Request, out: Path) -> list[str]:
+    """Write the folder of examples or pairs; a single table comes in the forms that trainers read too.
 
     Returns:
         What a person should know.
     """
+    notes: list[str] = []
     if request.source.is_dir():
         _copy_tree(request.source, out)
     else:
-        shutil.copyfile(request.source, out / request.source.name)
-        _write_forms(request.source, out)
+        _copy(request.source, out / request.source.name)
+        notes = [note for form in CHAT_FORMS for note in _write_form(request, form, out / form.name)]
     if not (out / CARD).is_file():
-        _write_card(request, out)
-    return []
+        _write_card(request, out, notes=notes)
+    return notes
 
 
-def _write_forms(table: Path, out: Path) -> None:
-    pairs = [PreferencePair.from_row(row) for row in iter_table(table)]
-    name = table.name.partition(".")[0]
-    write_table(out / "trl" / f"{name}.jsonl", (trl_pair(pair, conversational=True) for pair in pairs))
-    write_table(out / "openrlhf" / f"{name}.jsonl", (trl_pair(pair, conversational=True) for pair in pairs))
-    write_table(out / "llama_factory" / f"{name}.json", map(columns_pair, pairs))
-    registry = llama_factory_registry([], [f"{name}.json"])
-    text = json.dumps(registry, indent=2) + "\n"
-    (out / "llama_factory" / "dataset_info.json").write_text(text, encoding="utf-8")
+def _write_form(request: Request, form: TrainerForm, folder: Path) -> list[str]:
+    """Write the rows that a trainer takes, in the table's order, and say how many it does not take."""
+    pairs = request.product.kind == "pairs"
+    held = 0
+
+    def rows() -> Iterator[dict[str, Any]]:
+        nonlocal held
+        for told in iter_table(request.source):
+            row = PreferencePair.from_row(told) if pairs else SupervisedExample.from_row(told)
+            held += 1
+            if form.takes(row.prompt):
+                yield form.row(row)
+
+    file = folder / f"{request.source.name.partition('.')[0]}{form.suffix}"
+    taken = write_table(file, rows())
+    if not taken:
+        shutil.rmtree(folder)  # readers refuse files without rows
+    elif form.name == LLAMA_FACTORY:
+        # The keys are names in LLaMA-Factory's one list of data sets, so that the file's name would say too little.
+        text = json.dumps({request.product.name: llama_factory_entry(file.name, ranking=pairs)}, indent=2) + "\n"
+        (folder / "dataset_info.json").write_text(text, encoding="utf-8")
+    if taken == held:
+        return [] if held else [f"No {form.name}: the table has no rows."]
+    return [f"{form.name} holds {taken} of {held} rows: its trainer takes {form.wants}."]
 
 
 def take_model(request: Request, out: Path) -> list[str]:
