@@ -15,6 +15,7 @@ from strop.evaluation.benchmarks.items import Family, Item, Task
 from strop.evaluation.benchmarks.layouts import Place, cop_of, layout_of, read_medmcqa
 from strop.records.tables import KINDS, read_table
 from strop.runs.configuration import Config, validate
+from strop.runs.shipped import DataPath
 from strop.runs.yaml_files import Located, read_yaml
 
 WITH_CONTEXTS = "pubmedqa_contexts"
@@ -25,7 +26,7 @@ NOT_PART_OF_A_SET = re.compile(r"^mmlu_|_(?:test|dev|val|validation)$")
 class TaskSettings(Config):
     """Where a task's items are, and how to take them."""
 
-    file: tuple[Path, ...]
+    file: tuple[DataPath, ...]
     """A table, several, or a folder of tables; of several, each is a part with its name."""
     contexts: bool = False
     """Whether contexts are part of the prompt (PubMedQA)."""
@@ -146,6 +147,10 @@ def _count_from(rows: list[_Row], first: int | None) -> list[_Row]:
         for row in rows
         if layout_of(row.content, row.place.where) is read_medmcqa
     }
+    for number, where in numbers.items():
+        if not 0 <= number <= 4:
+            why = "MedMCQA is distributed both ways; -1 marks a set without answers"
+            raise UserError(f"{where}: cop must be 0 to 3, or 1 to 4", value=number, why=why)
     if first is None and numbers:
         if 0 in numbers and 4 in numbers:
             why = f"{numbers[0]} counts from 0, {numbers[4]} from 1"
