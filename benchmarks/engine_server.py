@@ -1,20 +1,24 @@
 """An OpenAI-compatible server that takes a fixed time for each request and next to no processor time.
 
 It answers `POST /v1/chat/completions` and `/v1/completions` with `engine_work.answer_to` of the last message or the
-prompt, any number of them at a time, and says on `GET /stats` what it saw since the last `POST /reset`. Raw asyncio
-and the standard library: what a client is measured against should not be what the server can do.
+prompt, or with what a named function makes of the request, any number of them at a time, and says on `GET /stats` what
+it saw since the last `POST /reset`. Raw asyncio and the standard library: what a client is measured against should not
+be what the server can do.
 
     with FixedLatencyServer() as server: server.url, server.reset(), server.stats()
+    with FixedLatencyServer(answer="module:function"): ...  # from this folder; takes the request's JSON, returns a text
 """
 
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -33,6 +37,9 @@ CHAT = (
 )
 COMPLETION = f'{{{COMMON},"object":"text_completion","choices":[{{"index":0,"finish_reason":"stop","text":"%s"}}]}}'
 MODELS = f'{{"object":"list","data":[{{"id":"{MODEL}","object":"model","created":1700000000,"owned_by":"strop"}}]}}'
+
+Answer = Callable[[dict[str, Any]], str]
+"""Makes the answer to a request, as it stands between the quotation marks of JSON."""
 
 
 @dataclass
@@ -68,11 +75,11 @@ class Stats:
 
 
 class Tally:
-    """The running counts, and how long an answer takes."""
+    """The running counts, what is answered, and how long an answer takes."""
 
-    def __init__(self, latency_s: float) -> None:
+    def __init__(self, latency_s: float, answer: Answer) -> None:
         """Count from now."""
-        self.latency_s = latency_s
+        self.latency_s, self.answer = latency_s, answer
         self.reset()
 
     def reset(self) -> None:
@@ -131,7 +138,7 @@ class Connection(asyncio.Protocol):
 
     def _answer_later(self, template: str, body: bytes) -> None:
         try:
-            reply = template % answer_to(last_text(json.loads(body)))
+            reply = template % self._tally.answer(json.loads(body))
         except (ValueError, LookupError, TypeError) as error:
             self._send(json.dumps({"error": {"message": f"not a request: {error!r}"}}), HTTPStatus.BAD_REQUEST)
             return
@@ -172,9 +179,22 @@ def last_text(request: dict[str, Any]) -> str:
     return content if isinstance(content, str) else "".join(part["text"] for part in content)
 
 
-async def serve(latency_s: float) -> None:
+def answer_of_prompt(request: dict[str, Any]) -> str:
+    """Return the answer that depends on the last text alone; it has nothing that JSON would escape."""
+    return answer_to(last_text(request))
+
+
+def named_answer(name: str) -> Answer:
+    """Return what answers by a function, ``module:function``, that takes a request and returns a text."""
+    module, _, function = name.partition(":")
+    found: Answer = getattr(importlib.import_module(module), function)
+    return lambda request: json.dumps(found(request))[1:-1]
+
+
+async def serve(latency_s: float, answer: str = "") -> None:
     """Listen on a free port of the loopback, print it, and answer until standard input closes."""
-    loop, tally = asyncio.get_running_loop(), Tally(latency_s)
+    loop = asyncio.get_running_loop()
+    tally = Tally(latency_s, named_answer(answer) if answer else answer_of_prompt)
     server = await loop.create_server(lambda: Connection(tally), "127.0.0.1", 0, backlog=MOST_CONNECTIONS_WAITING)
     print(server.sockets[0].getsockname()[1], flush=True)
     # The parent holds the other end: however it ends, the server ends with it.
@@ -213,13 +233,15 @@ class ServerAt:
 class FixedLatencyServer(ServerAt):
     """The server in a process of its own, for as long as the block lasts."""
 
-    def __init__(self, latency_s: float = LATENCY_S) -> None:
-        """Say how long an answer takes; nothing is started."""
+    def __init__(self, latency_s: float = LATENCY_S, *, answer: str = "") -> None:
+        """Say how long an answer takes and which function makes it, the usual one by default; nothing is started."""
         super().__init__("")
-        self._latency_s = latency_s
+        self._latency_s, self._answer = latency_s, answer
 
     def __enter__(self) -> Self:
-        program = f"import asyncio, engine_server; asyncio.run(engine_server.serve({self._latency_s!r}))"
+        program = (
+            f"import asyncio, engine_server; asyncio.run(engine_server.serve({self._latency_s!r}, {self._answer!r}))"
+        )
         self._process = subprocess.Popen(
             [sys.executable, "-c", program], cwd=HERE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
