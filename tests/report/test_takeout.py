@@ -20,13 +20,13 @@ from strop.report.exporting import export_run
 from strop.runs import Config, Run, Stage
 
 EXPERT = {"role": "system", "content": "You are an expert in psychiatry."}
-EXAMPLES = [
+EXAMPLES: list[dict[str, Any]] = [
     {"id": f"c{number}#0/diagnosis", "prompt": [EXPERT, {"role": "user", "content": story}], "response": illness}
     for number, (story, illness) in enumerate(
         (("\u201cI cannot sleep.\u201d\u2028Which illness?", "Insomnia"), ("I check the door.", "OCD \U0001f6aa"))
     )
 ]
-PLANS = [
+PLANS: list[dict[str, Any]] = [
     {"id": f"c{number}#0/treatment", "prompt": row["prompt"], "chosen": "CBT.\nIt helps.", "rejected": "\tRest."}
     for number, row in enumerate(EXAMPLES)
 ]
@@ -100,7 +100,7 @@ class TestConversations:
                 for row, source in zip(loaded, table, strict=True):
                     assert is_conversational(row)
                     rendered = apply_chat_template(row, tokenizer)
-                    asked = "".join(f"<{turn['role']}>{turn['content']}</>" for turn in source["prompt"])  # type: ignore[attr-defined]
+                    asked = "".join(f"<{turn['role']}>{turn['content']}</>" for turn in source["prompt"])
                     assert rendered["prompt"] == asked + "<assistant>"
                     for side in sides[product]:
                         assert rendered[side] == source["response" if side == "completion" else side] + "</>"
@@ -136,7 +136,7 @@ class TestConversations:
             loaded = load_dataset("json", data_files=file, split="train", cache_dir=str(tmp_path))
             for row, source in zip(loaded, table, strict=True):
                 assert read_by_registry(row, entry) == (
-                    [(turn["role"], turn["content"]) for turn in source["prompt"]],  # type: ignore[attr-defined]
+                    [(turn["role"], turn["content"]) for turn in source["prompt"]],
                     [source[side] for side in ("response", "chosen", "rejected") if side in source],
                 )
 

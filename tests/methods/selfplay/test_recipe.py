@@ -23,7 +23,9 @@ from strop.methods.selfplay.recipe import selfplay
 from strop.methods.selfplay.session_config import SessionSettings
 from strop.models.lengths import Range
 from strop.records.document import Document
+from strop.records.tables import read_table
 from strop.report import write_report
+from strop.report.exporting import export_run
 from strop.runs import Run
 from strop.runs.content import hash_tree
 
@@ -110,6 +112,22 @@ def test_every_stage_in_the_papers_order(configure: Configure, tmp_path: Path) -
     page = write_report(document, tmp_path / "report").read_text(encoding="utf-8")
     assert "Exposure therapy" in page
     assert ASKING[0] in page
+
+
+def test_what_is_learned_is_exported(configure: Configure, tmp_path: Path) -> None:
+    """Every example as each trainer reads it, with a card that tells what was left out."""
+    document, run = play(configure(training_set__input="encoded"), tmp_path / "runs" / "first")
+    write_report(document, run.folder)
+    (made,) = export_run(run.folder, tmp_path / "out")
+    assert (made.name, made.record["notes"]) == ("iteration1-examples", [])
+    rows = run.artifacts["iteration1-examples"].rows("examples.jsonl")
+    assert len(rows) == 12
+    taught = [[*row["prompt"], {"role": "assistant", "content": row["response"]}] for row in rows]
+    for file in ("llama_factory/examples.json", "openai/examples.jsonl"):
+        assert [row["messages"] for row in read_table(made.folder / file)] == taught
+    for file in ("trl/examples.jsonl", "openrlhf/examples.jsonl"):
+        assert [row["prompt"] + row["completion"] for row in read_table(made.folder / file)] == taught
+    assert "| counts, sessions | 4 |" in (made.folder / "README.md").read_text(encoding="utf-8")
 
 
 def test_no_card_is_on_both_sides(configure: Configure, tmp_path: Path) -> None:
