@@ -193,3 +193,32 @@ class TestOddPrompts:
         assert notes == [
             f"No {name}: the table has no rows." for name in ("trl", "openrlhf", "llama_factory", "openai")
         ]
+
+    def test_odd_texts_pass_through_datasets(self, tmp_path: Path) -> None:
+        from datasets import load_dataset
+
+        texts = [
+            "",
+            "\u2028",
+            "\x00",
+            "\ufeff",
+            "2026-01-01",
+            "1",
+            "null",
+            "\r\n",
+            "\\u0041",
+            '"',
+            "\u202e",
+            "\U0001f327",
+        ]
+        rows = [
+            {"id": at, "prompt": [EXPERT, {"role": "user", "content": text}], "response": text}
+            for at, text in enumerate(texts)
+        ]
+        folder, notes = self.export(tmp_path, rows)
+        assert notes == []
+        for file in ("trl/examples.jsonl", "llama_factory/examples.json", "openai/examples.jsonl"):
+            cache = str(tmp_path / "cache")
+            loaded = list(load_dataset("json", data_files=str(folder / file), split="train", cache_dir=cache))
+            found = [row["messages"] if "messages" in row else row["prompt"] + row["completion"] for row in loaded]
+            assert [(turns[1]["content"], turns[2]["content"]) for turns in found] == [(text, text) for text in texts]
