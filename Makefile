@@ -26,7 +26,7 @@ help:  ## Show the targets
 
 # Alone on the machine, two threads train a third faster than one.
 demo: export OMP_NUM_THREADS = 2
-demo: .venv/.installed-stamp  ## See both methods at work, offline: a strong model from a weak one, a counsellor from principles
+demo: .venv/.installed-stamp  ## See every method at work, offline, in minutes; ends with a report of each
 	$(BIN)/strop demo
 
 test: .venv/.installed-stamp  ## Run the tests
