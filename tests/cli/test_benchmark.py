@@ -109,6 +109,24 @@ def test_tasks_for_the_harness(place: Path, capsys: pytest.CaptureFixture[str]) 
     ]
 
 
+@pytest.mark.slow
+def test_what_was_forgotten(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model against its copy, by lm-evaluation-harness itself: nothing differs."""
+    pytest.importorskip("lm_eval")
+    import datasets
+
+    from strop.models.builtin import builtin_folder
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", place / "datasets")
+    (place / "copy").symlink_to(builtin_folder("stories-weak"))
+    assert run(["benchmark", "--tasks", "made=made.jsonl", "--write-harness", "harness"]) == 0
+    models = ["builtin:stories-weak", "copy", "--harness", "strop_made", "--include", "harness", "--limit", "4"]
+    capsys.readouterr()
+    assert run(["benchmark", *models, "--json"]) == 0
+    (compared,) = json.loads(capsys.readouterr().out)
+    assert (compared["task"], compared["result"]["n"], compared["result"]["p_value"]) == ("strop_made", 4, 1.0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -9,7 +9,7 @@ import pytest
 from tests.evaluation.benchmarks.made import MMLU, committed, item, task
 
 from strop.errors import UserError
-from strop.evaluation.benchmarks.forgetting import harness_outcomes
+from strop.evaluation.benchmarks.forgetting import _outcomes, harness_outcomes
 from strop.evaluation.benchmarks.harness import write_harness
 from strop.evaluation.benchmarks.items import Task
 from strop.evaluation.benchmarks.likelihood import likeliest
@@ -137,10 +137,20 @@ def test_the_harness_is_asked_for_by_name_where_it_is_missing(
         harness_outcomes(plain_folder, ["hellaswag"])
 
 
+@pytest.mark.slow
 def test_an_unknown_task_of_the_harness_is_named(plain_folder: Path) -> None:
     pytest.importorskip("lm_eval")
     with pytest.raises(UserError, match="no such task"):
         harness_outcomes(plain_folder, ["no_task_of_this_name"])
+
+
+def test_of_several_filters_the_first_counts() -> None:
+    replies = [
+        {"doc_id": doc, "filter": name, "exact_match": doc == 0 or name == "b"} for doc in (1, 0) for name in "ab"
+    ]
+    assert [(one.id, one.correct) for one in _outcomes("made", replies)] == [(0, True), (1, False)]
+    with pytest.raises(UserError, match="says of no item that it is right"):
+        _outcomes("made", [{"doc_id": 0, "metrics": ["bleu"], "bleu": 0.3}])
 
 
 def test_tasks_that_come_to_one_name_are_refused(tmp_path: Path) -> None:

@@ -76,6 +76,8 @@ def test_cop_may_be_told(tmp_path: Path) -> None:
         read(tmp_path, {**MEDMCQA_ROW, "cop": 2})
     assert read(tmp_path, {**MEDMCQA_ROW, "cop": 2}, first_option=0).items[0].gold == "C"
     assert read(tmp_path, {**MEDMCQA_ROW, "cop": 2}, first_option=1).items[0].gold == "B"
+    with pytest.raises(UserError, match="cop must be 0 to 3: got 4"):
+        read(tmp_path, MEDMCQA_ROW, first_option=0)
 
 
 BROKEN: list[tuple[tuple[dict[str, Any], ...], str]] = [
@@ -89,8 +91,8 @@ BROKEN: list[tuple[tuple[dict[str, Any], ...], str]] = [
     (({**PLAIN, "question": ""},), "'question' must be text"),
     (({"question": "Which?", "options": ["1", "2"], "answer": "1", "answer_idx": "B"},), "name different options"),
     (({**MEDMCQA_ROW, "cop": 4}, {**MEDMCQA_ROW, "cop": 0}), "counts the options in two ways"),
-    (({**MEDMCQA_ROW, "cop": -1},), "may count the options"),
-    (({**MEDMCQA_ROW, "cop": 5}, MEDMCQA_ROW), "cop must be 1 to 4"),
+    (({**MEDMCQA_ROW, "cop": -1},), "cop must be 0 to 3, or 1 to 4"),
+    (({**MEDMCQA_ROW, "cop": 5}, MEDMCQA_ROW), "cop must be 0 to 3, or 1 to 4"),
     (({**MEDMCQA_ROW, "cop": None},), "cop must be the number"),
     (({name: value for name, value in MEDMCQA_ROW.items() if name != "opc"},), "'opc' is missing"),
     (({"QUESTION": "Is it?", "CONTEXTS": [], "final_decision": "perhaps"},), "is no verdict"),

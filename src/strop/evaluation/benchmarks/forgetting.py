@@ -50,7 +50,10 @@ def harness_outcomes(
     from lm_eval import simple_evaluate
     from lm_eval.tasks import TaskManager
 
-    manager = TaskManager(include_path=None if include is None else str(include))
+    # Reading the harness's own thousands of tasks takes a while: only where they are wanted.
+    manager = None if include is None else TaskManager(include_path=str(include), include_defaults=False)
+    if manager is None or not set(tasks) <= set(manager.all_tasks):
+        manager = TaskManager(include_path=None if include is None else str(include))
     unknown = [task for task in tasks if task not in manager.all_tasks]
     if unknown:
         raise UserError("lm-evaluation-harness has no such task", value=unknown, fix="lm-eval ls tasks lists them")
@@ -75,7 +78,9 @@ def _outcomes(name: str, samples: Sequence[dict[str, Any]]) -> list[Prediction]:
     if metric is None:
         known = sorted(samples[0]["metrics"]) if samples else []
         raise UserError(f"task {name!r} says of no item that it is right or wrong", value=known, alternatives=METRICS)
+    # Some tasks read each reply in several ways, their filters: the first counts.
+    counted = [one for one in samples if one.get("filter") == samples[0].get("filter")]
     return [
         Prediction(one["doc_id"], "", "right", "right" if one[metric] else "wrong", "answered")
-        for one in sorted(samples, key=lambda one: int(one["doc_id"]))
+        for one in sorted(counted, key=lambda one: int(one["doc_id"]))
     ]
