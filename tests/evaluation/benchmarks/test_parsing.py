@@ -30,6 +30,7 @@ SAYS_NOTHING = [
     *("Because of the dopamine", "D-dimers are high", "Can you repeat the question?", "Dopamine", "None of them"),
     *("Haloperidol and Bromocriptine", "Bromocriptine or Haloperidol?", "brom", "I cannot answer that."),
     *("As a large language model, I cannot give medical advice.", "Vitamin B deficiency", "hepatitis B"),
+    *("Hepatitis B is the correct diagnosis", "Vitamin D is the best choice", "The answer is B-cell lymphoma"),
 ]
 
 
@@ -46,6 +47,19 @@ def test_no_choice_is_read_into_a_reply(reply: str) -> None:
 def test_an_option_text_that_occurs_twice_names_none() -> None:
     assert read_choice("same", {"A": "same", "B": "Same", "C": "other"}) is None
     assert read_choice("other", {"A": "same", "B": "Same", "C": "other"}) == "C"
+
+
+def test_a_text_that_looks_like_a_letter_is_the_text() -> None:
+    options = {"A": "C. difficile", "B": "E. coli", "C": "S. aureus"}
+    assert [read_choice(reply, options) for reply in ("C. difficile", "The answer is C. difficile.")] == ["A", "A"]
+    assert [read_choice(reply, options) for reply in ("C. S. aureus", "C.", "The answer is C.")] == ["C", "C", "C"]
+
+
+@pytest.mark.parametrize("filler", [" ", "\n", "*", "(", "answer is ", "A, ", "Yes, "])
+def test_a_reply_of_one_thing_over_and_over_is_read_in_time(filler: str) -> None:
+    reply = "The answer is" + filler * 20_000
+    assert read_choice(reply, OPTIONS) == ("A" if filler == "A, " else None)
+    assert read_verdict(reply, VERDICTS) == ("yes" if filler == "Yes, " else None)
 
 
 def test_an_option_that_is_a_letter_is_the_letter() -> None:
@@ -77,7 +91,10 @@ def test_letters_inside_words_are_no_answer(words: list[str]) -> None:
 
 
 VERDICT_TABLE = [
-    *((reply, "yes") for reply in ("Yes", "yes.", "**Yes**", "Yes, it does.", "Yes, no difference was found", "YES!")),
+    *(
+        (reply, "yes")
+        for reply in ("Yes", "yes.", "**Yes**", "Yes, it does.", "Yes, no difference was found", "YES!", "Yes, yes.")
+    ),
     *(
         (reply, "no")
         for reply in ("No", "no.", "No, no evidence was found.", "no the drug is safe", "The answer is no.")

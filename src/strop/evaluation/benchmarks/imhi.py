@@ -28,7 +28,12 @@ class Query(NamedTuple):
 
 
 ASKED: tuple[tuple[re.Pattern[str], Family, str, str], ...] = (
-    (re.compile(r"cause of\b", re.I), "cams", "", "What cause of depression does this post show?"),
+    (
+        re.compile(r"cause of depression\b|mental disorder cause of\b", re.I),
+        "cams",
+        "",
+        "What cause of depression does this post show?",
+    ),
     (re.compile(r"from stress\b", re.I), "dreaddit", "", "Does the poster suffer from stress?"),
     (
         re.compile(r"risk of thwarted belongingness", re.I),

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 
 OPEN, CLOSE = r"[\s*_`\"'(\[{<]*", r"[\s*_`\"')\]}>]*"
 """Marks that may stand around an answer: bold, quotes, brackets."""
+SPACES, LONG_RUN = re.compile(r"[^\S\n]+"), re.compile(r"([\n*_`\"'(\[{<)\]}>.,:])\1{2,}")
 QUOTES = {0x2018: "'", 0x2019: "'", 0x201C: '"', 0x201D: '"'}
 """Typographic quotes and the plain ones that they are read as."""
 NOUN = r"(?:answer|option|choice)"
@@ -25,20 +26,24 @@ STARTS_NO = r"(?:there|it|this|that|the|they|these|those|he|she|we|i|because|sin
 def read_choice(text: str, options: Mapping[str, str]) -> str | None:
     """Return the letter that a reply chooses.
 
-    In this order: a letter alone; a letter with ``.``, ``)`` or ``:`` at the start; "the answer is X", or "option X",
-    bold, boxed or in brackets; the exact text of one option. A step that finds two different letters ends in None.
+    In this order: the exact text of one option ("C. difficile" is no C where it is an option); a letter alone; a letter
+    with ``.``, ``)`` or ``:`` at the start; "the answer is X", or "option X"; bold, boxed or in brackets. A step that
+    finds two different letters ends in None.
 
     Args:
         text: A model's reply.
         options: The text behind each letter.
     """
     reply = cleaned(text)
+    by_text = _by_text(reply, {letter: option for letter, option in options.items() if len(_plain(option)) > 1})
+    if by_text is not None:
+        return by_text
     letters = "".join(options)
     for step in (_lone, _marked, _stated, _set_apart):
         found = step(reply, letters)
         if found:
             return found.pop() if len(found) == 1 else None
-    return _by_text(reply, options)
+    return None
 
 
 def read_verdict(text: str, labels: Sequence[str]) -> str | None:
@@ -63,7 +68,9 @@ def read_verdict(text: str, labels: Sequence[str]) -> str | None:
 def cleaned(text: str) -> str:
     """Return a reply without invisible characters and with plain quotes, so that its spelling hides nothing."""
     unified = unicodedata.normalize("NFKC", text).translate(QUOTES)
-    return "".join(sign for sign in unified if unicodedata.category(sign) != "Cf").strip()
+    visible = "".join(sign for sign in unified if unicodedata.category(sign) != "Cf")
+    # Long runs say nothing and would cost the patterns quadratic time.
+    return LONG_RUN.sub(r"\1\1", SPACES.sub(" ", visible)).strip()
 
 
 def leading_verdict(text: str, labels: Sequence[str]) -> str | None:
@@ -71,7 +78,7 @@ def leading_verdict(text: str, labels: Sequence[str]) -> str | None:
     reply = cleaned(text)
     if _lists_verdicts(reply, labels):
         return None
-    found = re.match(rf"{OPEN}({'|'.join(labels)})\b{CLOSE}(?P<rest>.?)", reply, re.IGNORECASE | re.DOTALL)
+    found = re.match(rf"{OPEN}({'|'.join(labels)})\b", reply, re.IGNORECASE)
     if found is None:
         return None
     label = found[1].lower()
@@ -94,8 +101,8 @@ def _lists_verdicts(reply: str, labels: Sequence[str]) -> bool:
     either = "|".join(labels)
     ends = r"(?=\W*(?:$|[.,;:?/\n]|or\b|and\b))"
     joint = r"\s*(?:,|/|\bor\b|\band\b)\s*(?:or\s+|and\s+)?"
-    listed = rf"{OPEN}(?:{either}){CLOSE}{joint}{OPEN}(?:{either})\b{ends}"
-    return re.match(listed, reply, re.IGNORECASE) is not None
+    found = re.match(rf"{OPEN}({either}){CLOSE}{joint}{OPEN}({either})\b{ends}", reply, re.IGNORECASE)
+    return found is not None and found[1].lower() != found[2].lower()
 
 
 def _lone(reply: str, letters: str) -> set[str]:
@@ -113,13 +120,15 @@ def _marked(reply: str, letters: str) -> set[str]:
 
 
 def _stated(reply: str, letters: str) -> set[str]:
-    letter = rf"([{letters}])(?![\w'])[*_`\"')\]}}>]*{FOLLOWS}"
+    letter = rf"([{letters}])(?![\w'-])[*_`\"')\]}}>]*{FOLLOWS}"
     more = _further(letters)
+    # Not any word: hepatitis B may be the correct diagnosis.
+    before = rf"(?:^|[.,;:!?(\n]\s*|\b(?i:{NOUN}|so|thus|hence|therefore)\s+)"
     forms = (
         rf"\b(?i:{NOUN}{BEING})\s*(?i:{NOUN}\s+|letter\s+)?{OPEN}{letter}{more}",
         rf"\b(?i:correct|right|best|final)\s+(?i:{NOUN})\s+{OPEN}{letter}{more}",
         rf"\b(?i:choose|select|pick)\s+(?i:{NOUN}\s+)?{OPEN}{letter}{more}",
-        rf"\b(?i:{NOUN})?\s*{OPEN}(?<![\w']){letter}\s+(?i:is|would be)\s+(?i:the\s+)?(?i:correct|right|best)\b()",
+        rf"{before}{OPEN}{letter}\s+(?i:is|would be)\s+(?i:the\s+)?(?i:correct|right|best)\b()",
         rf"^{OPEN}(?i:{NOUN})\s+{OPEN}{letter}(?:$|[.,:;\n)]){more}",
     )
     found = {one for form in forms for pair in re.findall(form, reply) for one in pair if one}
