@@ -157,11 +157,14 @@ def test_passes_and_iterations_draw_anew(configure: Configure, tmp_path: Path) -
     assert len(seeds) == 8 + 1
 
 
-def test_a_model_that_cannot_play_teaches_nothing_and_the_run_says_so(configure: Configure, tmp_path: Path) -> None:
+def test_a_model_that_cannot_play_teaches_nothing_and_the_report_says_so(configure: Configure, tmp_path: Path) -> None:
     silent = tmp_path / "silent.yaml"
     silent.write_text("default: ''", encoding="utf-8")
-    with pytest.raises(UserError, match="no session of this round teaches anything"):
-        play(configure(model=f"scripted:{silent}"), tmp_path / "run")
+    document, run = play(configure(model=f"scripted:{silent}"), tmp_path / "run")
+    records = run.artifacts["iteration1-sessions"].rows("train.jsonl")
+    assert {row["status"] for row in records} == {"failed"}
+    assert any("No session of iteration 1 taught anything" in verdict.text for verdict in document.verdicts)
+    assert write_report(document, tmp_path / "report").is_file()
 
 
 def test_what_is_to_be_trained_needs_weights(configure: Configure, tmp_path: Path) -> None:

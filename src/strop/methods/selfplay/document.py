@@ -84,6 +84,13 @@ def _estimate(row: Row | None, unit: Unit = "share") -> Estimate:
 
 def _verdicts(evidence: Evidence) -> Iterator[Verdict]:
     yield _roles_verdict(evidence)
+    for one in evidence.iterations:
+        if not told(one.examples, COUNTS)["counts"]["pairs"]:
+            yield Verdict(
+                f"No session of iteration {one.number} taught anything: every one failed, or the filter removed what "
+                "came of it. Self-play ends there; take a stronger model.",
+                "bad",
+            )
     if evidence.choice is not None:
         yield _choice_verdict(evidence.choice)
     yield from benchmark_verdicts(evidence.compared)

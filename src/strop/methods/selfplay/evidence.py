@@ -21,7 +21,7 @@ class Iteration:
         examples: What is learned from them.
         looked: What the round is like.
         watched: The round held against the first one; None in the first.
-        model: What came of it; None where the training is the user's.
+        model: What came of it; None where the training is the user's, or where there was nothing to learn.
     """
 
     number: int

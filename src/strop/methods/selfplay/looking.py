@@ -22,10 +22,9 @@ from strop.methods.selfplay.monitors import (
     sampled,
 )
 from strop.methods.selfplay.session_record import SessionRecord
-from strop.methods.selfplay.stages import EXAMPLES, records_in
+from strop.methods.selfplay.stages import examples_in, records_in
 from strop.models.embedding import open_embedder
 from strop.models.scoring import TokenScores, completion_log_probs
-from strop.records.rows import SupervisedExample
 from strop.runs import Artifact, Stage, derive_seed
 from strop.training.machine import Model, weights_of
 
@@ -54,9 +53,9 @@ def look(
         embedder: Measures the gain in diversity.
         seed: Of the drawn items and the intervals.
     """
-    new = sampled(_examples(examples), seed=seed)
+    new = sampled(examples_in(examples), seed=seed)
     told: dict[str, Any] = {"sessions": Monitors.of(records_in(played)).to_row(), "perplexity": None}
-    if model is not None:
+    if model is not None and new:
         prompts, answers = [one.prompt for one in new], [one.response for one in new]
         scores = completion_log_probs(weights_of(model), prompts, answers)
         told["perplexity"] = _row(
@@ -69,19 +68,15 @@ def look(
             ),
             SCORES,
         )
-    previous = [one for artifact in before for one in _examples(artifact)]
+    previous = [one for artifact in before for one in examples_in(artifact)]
     gain = None
-    if previous:
+    if previous and new:
         gain = _row(diversity_interval(new, previous, open_embedder(embedder), _draws(seed, "diversity")))
     stage.write_json({**told, "diversity_gain": gain}, MONITORS)
 
 
 def _draws(seed: int, *names: str | int) -> np.random.Generator:
     return np.random.default_rng(derive_seed(seed, *names))
-
-
-def _examples(artifact: Artifact) -> list[SupervisedExample]:
-    return [SupervisedExample.from_row(row) for row in artifact.rows(EXAMPLES)]
 
 
 def _row(interval: Interval) -> dict[str, Any]:

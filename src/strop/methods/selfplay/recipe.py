@@ -17,7 +17,7 @@ from strop.methods.selfplay.document import document
 from strop.methods.selfplay.evidence import BASE, Evidence, Iteration
 from strop.methods.selfplay.looking import CHOSEN, choose_iteration, look, told, watch
 from strop.methods.selfplay.preflight import Cleared, preflight
-from strop.methods.selfplay.stages import Clinic, Holding, collect_examples, draw_patients, learn, play
+from strop.methods.selfplay.stages import Clinic, Holding, collect_examples, draw_patients, examples_in, learn, play
 from strop.methods.selfplay.training_set import Side
 from strop.records.document import Document
 from strop.runs import Artifact, Run, derive_seed
@@ -47,13 +47,16 @@ class SelfplayRun:
         for number in range(1, c.iterations + 1):
             made = self.iteration(number, model, patients, iterations)
             iterations.append(made)
-            model = made.model or model
-        last = None
+            if made.model is None:
+                break
+            model = made.model
+        held = [one.played for one in iterations]
         if iterations[-1].model is not None:
-            last = self.sessions(model, patients, number=c.iterations + 1, sides=("development",), name="last-sessions")
+            number = len(iterations) + 1
+            held.append(self.sessions(model, patients, number=number, sides=("development",), name="last-sessions"))
 
         models: dict[str, Model] = {BASE: c.model, **{one.name: one.model for one in iterations if one.model}}
-        choice = self.choice(models, iterations, last)
+        choice = self.choice(models, held)
         return Evidence(patients, tuple(iterations), choice, *self.examined(models, choice))
 
     def iteration(self, number: int, model: Model, patients: Artifact, before: list[Iteration]) -> Iteration:
@@ -91,7 +94,7 @@ class SelfplayRun:
                 seed=self.seed("watch"),
                 name=f"{name}-watch",
             )
-        if c.train is None:
+        if c.train is None or not examples_in(examples):
             return Iteration(number, played, examples, looked, watched)
         trained = self.stage(
             learn,
@@ -125,15 +128,14 @@ class SelfplayRun:
             name=name,
         )
 
-    def choice(self, models: dict[str, Model], iterations: list[Iteration], last: Artifact | None) -> Artifact | None:
+    def choice(self, models: dict[str, Model], held: list[Artifact]) -> Artifact | None:
         """Let the development patients choose the best model; None where nothing was trained.
 
         Each model has met them in the round after the one that made it, the last model at the end.
         """
-        if last is None:
+        if len(models) == 1:
             return None
-        played = [one.played for one in iterations] + [last]
-        development = dict(zip(models, played, strict=True))
+        development = dict(zip(models, held, strict=True))
         return self.stage(choose_iteration, development, seed=self.seed("choice"), name="choice")
 
     def examined(

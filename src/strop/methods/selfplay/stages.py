@@ -21,11 +21,12 @@ from strop.methods.selfplay.session_config import SessionSettings
 from strop.methods.selfplay.session_record import SessionRecord
 from strop.methods.selfplay.similarity import MatcherSettings, open_matcher
 from strop.methods.selfplay.training_config import TrainingSetSettings
-from strop.methods.selfplay.training_set import Side, TrainingSet, split_cards, training_set, without_overlap
+from strop.methods.selfplay.training_set import Side, split_cards, training_set, without_overlap
 from strop.models.episodes import Episode, run_episodes
 from strop.models.placement import Placement, open_placed
 from strop.models.protocol import TextModel
 from strop.models.spec import ModelSpec
+from strop.records.rows import SupervisedExample
 from strop.runs import Artifact, Stage
 from strop.training.machine import Machine, Model, train_in, weights_of
 from strop.training.settings import TrainingSettings
@@ -191,26 +192,21 @@ def collect_examples(
 
     No pair may share words with an item of a benchmark that the run asks.
 
+    Where nothing is left to learn from, the tables are empty: what the sessions were like is told all the same.
+
     Raises:
-        UserError: Nothing is left to learn from, or a pair overlaps with a benchmark and that stops the run.
+        UserError: A pair overlaps with a benchmark and that stops the run.
     """
     made = training_set(records_in(played), settings)
     made, found = without_overlap(made, benchmark_texts(examination), settings)
-    if not made.examples:
-        raise _nothing_to_learn(made)
     stage.write_rows((example.to_row() for example in made.examples), EXAMPLES)
     stage.write_rows((pair.to_row() for pair in made.preferences), PREFERENCES)
     stage.write_json({"counts": dict(made.counts), "overlap": found.to_row()}, COUNTS)
 
 
-def _nothing_to_learn(made: TrainingSet) -> UserError:
-    return UserError(
-        "no session of this round teaches anything",
-        value={name: count for name, count in made.counts.items() if count},
-        why="every session failed, or the filter removed what came of it",
-        fix="read the sessions of the stage before: a model that cannot play its roles cannot learn from itself; take "
-        "a stronger one, raise session.max_tokens, or set training_set.rule: published",
-    )
+def examples_in(collected: Artifact) -> list[SupervisedExample]:
+    """Return what is learned from a round."""
+    return [SupervisedExample.from_row(row) for row in collected.rows(EXAMPLES)]
 
 
 def learn(
