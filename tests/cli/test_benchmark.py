@@ -96,7 +96,7 @@ def test_swaps(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_tasks_for_the_harness(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = [{**row, "set": "xy"[row["id"] % 2]} for row in ROWS]
+    rows = [{**row, "set": "xy"[number % 2]} for number, row in enumerate(ROWS)]
     write_table(place / "parts.jsonl", rows)
     assert run(["benchmark", "--tasks", "made=parts.jsonl", "--write-harness", "harness"]) == 0
     assert capsys.readouterr().out == "lm-eval run --include_path harness --tasks strop_made\n"
