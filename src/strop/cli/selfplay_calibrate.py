@@ -80,6 +80,7 @@ def _row(name: str, threshold: float | None, part: Part) -> dict[str, Any]:
         "sensitivity": _share(part.sensitivity),
         "specificity": _share(part.specificity),
         "same condition": _share(part.near_specificity),
+        "constant": f"{part.constant:.1%}",
         "cards": part.cards,
     }
 

@@ -36,7 +36,7 @@ from strop.methods.selfplay.calibration import (
 from strop.methods.selfplay.calibration_figure import draw_histograms, histogram_lines
 from strop.methods.selfplay.calibration_files import CalibrationRequest, calibration_of, write_calibration
 from strop.methods.selfplay.cards import CARDS, Card, read_cards
-from strop.methods.selfplay.decoding import true_fields
+from strop.methods.selfplay.decoding import compared, true_fields
 from strop.methods.selfplay.similarity import CALIBRATION, MatcherSettings, open_matcher, read_thresholds
 from strop.models.embedding import encoder_revision
 from strop.models.weights import file_hash
@@ -48,7 +48,7 @@ LIBRARY = Behaviours("test", "1", {"shy": ("Whisper.", "Blush."), "loud": ("Shou
 def _pair(
     similarity: float, matches: bool, *, stated: str = "a", compared: str = "b", field: str = "situation"
 ) -> ScoredPair:
-    return ScoredPair(field, stated, stated if matches else compared, matches, False, similarity)
+    return ScoredPair(0, field, stated, stated if matches else compared, matches, False, similarity)
 
 
 def _pairs(matching: Sequence[float], others: Sequence[float]) -> list[ScoredPair]:
@@ -114,7 +114,7 @@ def _some_pairs(cards: int = 6) -> list[ScoredPair]:
     random = np.random.default_rng(0)
     names = [f"c{place}" for place in range(cards)]
     return [
-        ScoredPair(field, one, other, one == other, False, float(random.normal(0.6 if one == other else 0.4, 0.2)))
+        ScoredPair(0, field, one, other, one == other, False, float(random.normal(0.6 if one == other else 0.4, 0.2)))
         for field in ("situation", "principles")
         for one in names
         for other in names
@@ -198,11 +198,12 @@ def test_every_statement_meets_its_own_field_and_the_others() -> None:
 
 
 def test_a_part_counts_shares_of_each_kind() -> None:
-    """Matching .9 .4 at .5: 1 of 2; others .6 .3 .5 at .5: 1 of 3 fails (.5 itself passes)."""
+    """Matching .9 .4 at .5: 1 of 2; others .6 .3 .5 at .5: 1 of 3 fails (.5 itself passes): a constant passes 2."""
     pairs = [*_pairs([0.9, 0.4], [0.6, 0.3]), replace(_pair(0.5, False), near=True)]
     found = part_of(pairs, {"situation": 0.5})
     assert found.sensitivity.estimate == 0.5
     assert found.specificity.estimate == pytest.approx(1 / 3)
+    assert found.constant == pytest.approx(2 / 3)
     assert found.near_specificity is not None
     assert found.near_specificity.estimate == 0
     assert part_of(_pairs([0.9], [0.6]), {"situation": 0.5}).near_specificity is None
@@ -292,7 +293,7 @@ def test_a_calibration_becomes_the_file_that_a_matcher_names(tiny_encoder: Path,
     assert content["revision"] == encoder_revision(tiny_encoder)
     rows = read_table(tmp_path / "out" / "similarities.jsonl")
     assert len(rows) == len(found.pairs)
-    assert set(rows[0]) == {"field", "stated", "compared", "matches", "near", "similarity"}
+    assert set(rows[0]) == {"statement", "field", "stated", "compared", "matches", "near", "similarity"}
     assert str(tmp_path) not in json.dumps(content["files"])
 
 
@@ -331,3 +332,23 @@ def test_the_shipped_calibration_can_be_made_again(tmp_path: Path) -> None:
     assert {"single": found.threshold, **found.thresholds} == pytest.approx(
         {"single": shipped.threshold, **shipped.fields}, abs=1e-3
     )
+
+
+GENERIC = {
+    "intermediate_belief": "The patient believes that weakness leads to rejection, and has low self-esteem.",
+    "intermediate_belief_depression": "When low, the patient feels worthless, hopeless and a burden to others.",
+    "coping_strategies": "The patient copes by avoiding things, withdrawing and keeping busy.",
+    "situation": "Automatic Thoughts: I am a failure.\nEmotions: anxious, ashamed, sad\nBehavior: withdrew",
+    "principles": "The patient is guarded, hesitates and gives short answers.",
+}
+
+
+@pytest.mark.slow
+def test_an_answer_that_fits_everybody_passes_for_few(tmp_path: Path) -> None:
+    """The fourth, labelled as the card is, passed for 27 of 28 cards as long as labels were compared."""
+    matcher = open_matcher(MatcherSettings(), cache=tmp_path)
+    cards, groups = read_cards(), read_behaviours().groups
+    truths = [true_fields(card, next(iter(groups.values()))) for card in cards]
+    passed = [compared(matcher, truth, GENERIC)[1] for truth in truths]
+    for field in FIELDS[:4]:
+        assert sum(each[field] for each in passed) <= len(cards) // 4, field

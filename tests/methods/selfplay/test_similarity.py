@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pair_table import PairTable
 from pydantic import ValidationError
 
@@ -17,6 +19,7 @@ from strop.methods.selfplay.similarity import (
     CALIBRATION_FORMAT,
     EmbeddingMatcher,
     MatcherSettings,
+    compared_text,
     open_matcher,
     passes,
     read_thresholds,
@@ -54,6 +57,35 @@ def test_the_threshold_itself_passes_and_less_does_not() -> None:
     assert passes(0.9, 0.9)
     assert not passes(0.8999, 0.9)
     assert not passes(float("nan"), 0.9)
+
+
+@pytest.mark.parametrize(
+    ("text", "compared"),
+    [
+        ("Automatic Thoughts: I fail.\nEmotions: sad, low\nBehavior: hid", "I fail. sad, low hid"),
+        ("**Emotions:** sad. Behaviour: hid", "sad. hid"),
+        ("- Thought: a; Feelings : b", "a; b"),
+        ("Intermediate Beliefs during Depression: I am alone.", "I am alone."),
+        ("Coping strategies:\n  she hides", "she hides"),
+        ("Automatic Thoughts:\nEmotions:\nBehavior:", ""),
+        ("She thinks: no.  His behaviour was odd.", "She thinks: no. His behaviour was odd."),
+        ("His emotions were these: sad", "His emotions were these: sad"),
+    ],
+)
+def test_texts_are_compared_without_labels(text: str, compared: str) -> None:
+    assert compared_text(text) == compared
+
+
+@given(st.text() | st.from_regex(r"(the |his |automatic |thoughts|emotions|:|\n|[*]|\. ){0,40}", fullmatch=True))
+def test_comparing_takes_characters_away_and_adds_none(text: str) -> None:
+    left = iter(text)
+    assert all(character in left for character in compared_text(text) if character != " ")
+
+
+@pytest.mark.parametrize("text", ["the " * 50_000, "\n" * 50_000, "* " * 50_000, "\nthe thoughts when " * 10_000])
+def test_a_long_reply_is_compared_in_linear_time(text: str) -> None:
+    """An expression that backtracks would not come back."""
+    compared_text(text)
 
 
 def test_similarities_are_the_cosines_of_the_encoder(tiny_encoder: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from strop.evaluation.statistics.clusters import widened_percentiles
 from strop.methods.selfplay.behaviours import Behaviours
 from strop.methods.selfplay.cards import Card
 from strop.methods.selfplay.decoding import BEHAVIOUR, COGNITION, true_fields
-from strop.methods.selfplay.similarity import Matcher, passes
+from strop.methods.selfplay.similarity import Matcher, compared_text, passes
 from strop.records.tables import iter_table
 from strop.runs.seeds import derive_seed
 from strop.runs.shipped import DATA
@@ -60,6 +60,7 @@ class ScoredPair:
     """A statement beside a field: their similarity, and whether they belong together.
 
     Attributes:
+        statement: The number of the statement.
         field: Which field.
         stated: The card that the statement is about.
         compared: The card whose field it is compared with.
@@ -68,6 +69,7 @@ class ScoredPair:
         similarity: The cosine.
     """
 
+    statement: int
     field: str
     stated: str
     compared: str
@@ -85,12 +87,14 @@ class Part:
         sensitivity: Of the matching pairs, the share that passes.
         specificity: Of the others, the share that fails.
         near_specificity: The same of cards of one condition; None where no condition has two cards.
+        constant: The largest share of other cards for which one and the same statement passes.
     """
 
     cards: int
     sensitivity: Interval
     specificity: Interval
     near_specificity: Interval | None
+    constant: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,19 +176,22 @@ def score_pairs(statements: Sequence[Statement], cards: Sequence[Card], matcher:
     truths: dict[str, dict[str, dict[str, None]]] = {}
     for statement in statements:
         truths.setdefault(statement.field, {}).setdefault(statement.card, {})[statement.truth] = None
-    planned: list[tuple[Statement, str, str]] = []
-    for statement in statements:
-        planned.append((statement, statement.card, statement.truth))
+    planned: list[tuple[int, Statement, str, str]] = []
+    for number, statement in enumerate(statements):
+        planned.append((number, statement, statement.card, statement.truth))
         for other, texts in truths[statement.field].items():
             if other != statement.card:
                 own = truths[statement.field][statement.card]
-                planned += [(statement, other, text) for text in texts if text not in own]
-    found = matcher.similarities([(statement.text, truth) for statement, _, truth in planned])
+                planned += [(number, statement, other, text) for text in texts if text not in own]
+    found = matcher.similarities(
+        [(compared_text(statement.text), compared_text(truth)) for _, statement, _, truth in planned]
+    )
     pairs = []
-    for (statement, other, _), similarity in zip(planned, found, strict=True):
+    for (number, statement, other, _), similarity in zip(planned, found, strict=True):
         same = bool(condition[other]) and condition[other] == condition[statement.card]
         matches = other == statement.card
-        pairs.append(ScoredPair(statement.field, statement.card, other, matches, same and not matches, similarity))
+        near = same and not matches
+        pairs.append(ScoredPair(number, statement.field, statement.card, other, matches, near, similarity))
     return pairs
 
 
@@ -311,8 +318,16 @@ def part_of(pairs: Sequence[ScoredPair], thresholds: Mapping[str, float]) -> Par
     near = [pair for pair in others if pair.near]
     if not matching or not others:
         raise UserError("a half of the cards has no statements to measure by", fix="state fields of more cards")
-    cards = len({pair.stated for pair in matching})
-    return Part(cards, share(matching, True), share(others, False), share(near, False) if near else None)
+    passed: dict[int, list[bool]] = {}
+    for pair in others:
+        passed.setdefault(pair.statement, []).append(passes(pair.similarity, thresholds[pair.field]))
+    return Part(
+        cards=len({pair.stated for pair in matching}),
+        sensitivity=share(matching, True),
+        specificity=share(others, False),
+        near_specificity=share(near, False) if near else None,
+        constant=max(sum(values) / len(values) for values in passed.values()),
+    )
 
 
 def auc_interval(

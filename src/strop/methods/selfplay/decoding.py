@@ -17,7 +17,7 @@ from strop.methods.selfplay.cards import Card, hidden_fields
 from strop.methods.selfplay.consultation import Consultation, answer_of
 from strop.methods.selfplay.dialogue import exchange, seen_by
 from strop.methods.selfplay.session_record import Decoding, Ended
-from strop.methods.selfplay.similarity import Matcher, passes, threshold_for
+from strop.methods.selfplay.similarity import Matcher, compared_text, passes, threshold_for
 from strop.models.episodes import Ask, Episode
 
 COGNITION = ("intermediate_belief", "intermediate_belief_depression", "coping_strategies", "situation")
@@ -111,9 +111,13 @@ def _read_patient(consultation: Consultation, truth: Mapping[str, str]) -> Episo
 def compared(
     matcher: Matcher, truth: Mapping[str, str], answers: Mapping[str, str]
 ) -> tuple[dict[str, float | None], dict[str, bool]]:
-    """Return how near each answer is to the card and whether that is near enough; no answer has no similarity."""
-    said = [field for field in truth if answers[field].strip()]
-    found = matcher.similarities([(answers[field], truth[field]) for field in said]) if said else []
+    """Return how near each answer is to the card and whether that is near enough; no answer has no similarity.
+
+    Both are compared without labels (the released code compares with them).
+    """
+    texts = {field: (compared_text(answers[field]), compared_text(true)) for field, true in truth.items()}
+    said = [field for field, (answer, true) in texts.items() if answer and true]
+    found = matcher.similarities([texts[field] for field in said]) if said else []
     similarities: dict[str, float | None] = {**dict.fromkeys(truth), **dict(zip(said, map(float, found), strict=True))}
     limits = {field: threshold_for(matcher, field) for field in truth}
     passed = {field: value is not None and passes(value, limits[field]) for field, value in similarities.items()}
