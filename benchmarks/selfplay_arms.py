@@ -94,7 +94,7 @@ def one_by_one(server: ServerAt, count: int) -> Measured:
 
 
 def _strop(server: ServerAt, count: int, *, at_once: int) -> Measured:
-    from strop.models.asking import ask_each
+    from strop.models.asking import ask
     from strop.models.episodes import run_episodes
     from strop.models.opening import open_model
     from strop.models.protocol import Sampling
@@ -103,11 +103,11 @@ def _strop(server: ServerAt, count: int, *, at_once: int) -> Measured:
 
     told: list[tuple[Ask, Answered]] = []
     episodes = [overheard(episode, told) for episode in sessions(patients(count))]
-    spec = parse_model({"model": f"{server.url}#{MODEL}", "max_concurrency": IN_FLIGHT})
+    spec = parse_model({"model": f"{server.url}#{MODEL}", "chat": "on", "max_concurrency": IN_FLIGHT})
     measured = Measured(0)
     with tempfile.TemporaryDirectory() as scratch, CallStore(Path(scratch) / "calls.sqlite") as store:
         model = open_model(spec)
-        list(ask_each(model, [WARM_UP], Sampling(), store=store))
+        ask(model, [WARM_UP], Sampling(), store=store)
         with clock(server, measured):
             run_episodes(
                 episodes, dict.fromkeys(("patient", "therapist", "judge"), model), store=store, at_once=at_once

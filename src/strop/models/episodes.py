@@ -190,17 +190,19 @@ def _roll(hall: _Hall[Result], models: Mapping[str, TextModel], store: CallStore
             for model in {id(model): model for model in models.values()}.values()
             if isinstance(model, Rolling)
         }
-        asking = deque(hall.fill())
+        asking = hall.fill()
         while True:
             while asking:
-                seat = asking.popleft()
-                places: dict[int, list[int]] = defaultdict(list)
-                for place, ask in enumerate(seat.asked):
-                    places[id(models[ask.to])].append(place)
+                seats, asking = asking, []
+                places: dict[int, list[tuple[_Seat[Result], int]]] = defaultdict(list)
+                for seat in seats:
+                    for place, ask in enumerate(seat.asked):
+                        places[id(models[ask.to])].append((seat, place))
                 for server, asked in places.items():
-                    lines[server].take(seat, asked)
-                if seat.ready:
-                    asking += _next(hall, seat)
+                    lines[server].take(asked)
+                for seat in seats:
+                    if seat.ready:
+                        asking += _next(hall, seat)
             flying = sum(line.flying for line in lines.values())
             for line in lines.values():
                 flying += line.send(flying=flying)
@@ -224,6 +226,7 @@ class _Line(Generic[Result]):
 
     def __init__(self, model: Rolling, store: CallStore, stack: ExitStack) -> None:
         self._model, self._store = model, store
+        self._inquiring = model if isinstance(model, Inquiring) else None
         self._known = remembered(model, store)
         self._channel: Channel = stack.enter_context(model.channel())
         self._waiting: deque[tuple[str, Call]] = deque()
@@ -237,12 +240,12 @@ class _Line(Generic[Result]):
         """Calls in flight, and answers that were not collected."""
         return self._channel.flying
 
-    def take(self, seat: _Seat[Result], places: Sequence[int]) -> None:
-        """Answer a seat's questions from the store, and keep the others for the server."""
-        calls = [seat.asked[place].call for place in places]
+    def take(self, asked: Sequence[tuple[_Seat[Result], int]]) -> None:
+        """Answer questions, places of seats, from the store, and keep the others for the server."""
+        calls = [seat.asked[place].call for seat, place in asked]
         keys = [call.key(self._model.revision) for call in calls]
         known = self._store.get_many(keys)
-        for place, key, call in zip(places, keys, calls, strict=True):
+        for (seat, place), key, call in zip(asked, keys, calls, strict=True):
             if key in known:
                 seat.outcomes[place] = known[key]
                 continue
@@ -267,8 +270,8 @@ class _Line(Generic[Result]):
     def collect(self, *, wait: float) -> Iterator[_Seat[Result]]:
         """Store what has landed, and yield the seats whose questions are all answered now."""
         landed = self._channel.collect(wait=wait)
-        if isinstance(self._model, Inquiring):
-            keep_abilities(self._model, self._store, self._known)
+        if self._inquiring is not None:
+            keep_abilities(self._inquiring, self._store, self._known)
         records: list[Answered] = []
         for index, outcome in landed:
             records += self._records(index, outcome)

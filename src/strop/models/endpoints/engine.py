@@ -15,7 +15,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from random import Random
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from strop.errors import StropError
 from strop.models.endpoints.jobs import Job, Landed, Probe
@@ -35,12 +35,9 @@ from strop.models.endpoints.refusals import (
 from strop.models.endpoints.replicas import Replica, Replicas
 from strop.models.endpoints.retrying import Retrying
 from strop.models.endpoints.secrets import Secret
-from strop.models.endpoints.wire import open_client
+from strop.models.endpoints.wire import Client, open_client
 from strop.models.protocol import CallFailure
 from strop.models.spec import ModelSpec
-
-if TYPE_CHECKING:
-    from openai import AsyncOpenAI
 
 LINGER_S = 0.04
 """How long landed answers wait for others, so that they are stored together: every batch costs two changes of thread
@@ -74,7 +71,7 @@ class Engine:
         self._tasks: set[asyncio.Task[None]] = set()
         self._alarm: asyncio.TimerHandle | None = None
         self._failed_in_a_row = 0
-        self._clients: dict[str, AsyncOpenAI] = {}
+        self._clients: dict[str, Client] = {}
 
     def __enter__(self) -> Self:
         self._loop = asyncio.new_event_loop()
@@ -199,12 +196,8 @@ class Engine:
         self._dispatch()
 
     async def _post(self, job: Job, replica: Replica) -> bytes:
-        import httpx2
-
         async with asyncio.timeout(self._spec.timeout):
-            client = self._clients[replica.url]
-            reply = await client.post(job.path, content=job.body, cast_to=httpx2.Response)
-        return reply.content
+            return await self._clients[replica.url].post(job.path, job.body)
 
     async def _fail(self, job: Job, replica: Replica, failure: Failure, started: float) -> None:
         now = self._loop.time()
@@ -265,11 +258,9 @@ class Engine:
 
     async def _offered(self, replica: Replica) -> list[str]:
         """Return the names of the server's models, as far as it tells."""
-        import httpx2
-
         try:
             async with asyncio.timeout(OFFERED_S):
-                reply = await self._clients[replica.url].get("/models", cast_to=httpx2.Response)
-            return [self._secret.hide(name) for name in offered(reply.content)]
+                reply = await self._clients[replica.url].get("/models")
+            return [self._secret.hide(name) for name in offered(reply)]
         except Exception:  # the list is a courtesy
             return []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import json
+import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -26,7 +27,7 @@ from strop.records.rows import prompt_to_json
 
 if TYPE_CHECKING:
     import httpx2
-    from openai import AsyncOpenAI
+    from openai import APIStatusError, AsyncOpenAI
 
 CONNECT_S = 10.0
 """The longest that a connection may take to come about."""
@@ -102,21 +103,78 @@ def _body(spec: ModelSpec, fields: Mapping[str, Any]) -> bytes:
     return json.dumps({"model": spec.target, **fields}, separators=(",", ":")).encode()
 
 
-def open_client(spec: ModelSpec, url: str, *, key: str) -> AsyncOpenAI:
+class Client:
+    """Asks one server: with the headers and the errors of the `openai` client, without what that does for each request.
+
+    It makes, copies and checks headers and options anew for every one, which takes as long as sending it.
+    """
+
+    def __init__(self, client: AsyncOpenAI, connections: httpx2.AsyncClient) -> None:
+        """Take the client and the connections that it uses."""
+        self._connections = connections
+        self._url = str(client.base_url).rstrip("/")
+        headers = {**client.auth_headers, **client.default_headers}
+        self._headers = {name: value for name, value in headers.items() if isinstance(value, str)}
+
+    async def post(self, path: str, body: bytes) -> bytes:
+        """Send a request and return the body of the reply; `path` stands behind the base URL.
+
+        Raises:
+            openai.APIStatusError: The server answers, and not with success.
+            openai.APIConnectionError: There is no answer.
+            ReplyError: The reply is redirected, compressed or longer than what is read.
+        """
+        return await self._send("POST", path, body)
+
+    async def get(self, path: str) -> bytes:
+        """Read what is at `path`; as `post` otherwise."""
+        return await self._send("GET", path, None)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._connections.aclose()
+
+    async def _send(self, method: str, path: str, body: bytes | None) -> bytes:
+        import httpx2
+        from openai import APIConnectionError
+
+        request = self._connections.build_request(method, self._url + path, content=body, headers=self._headers)
+        try:
+            response = await self._connections.send(request)
+        except (httpx2.RequestError, ssl.SSLError) as error:
+            raise APIConnectionError(request=request) from error
+        if not response.is_success:
+            raise _status_error(response)
+        return response.content
+
+
+def _status_error(response: httpx2.Response) -> APIStatusError:
+    from openai import APIStatusError
+
+    try:
+        body = json.loads(response.text)
+    except (ValueError, RecursionError):
+        body = None
+    return APIStatusError(f"Error code: {response.status_code}", response=response, body=body)
+
+
+def open_client(spec: ModelSpec, url: str, *, key: str) -> Client:
     """Return a client for the server at `url` that repeats nothing, follows no redirect and caps replies."""
     from openai import AsyncOpenAI, omit
 
     # The client would read these from the environment and send them to any URL.
     own = {} if url == OPENAI_URL else {"OpenAI-Organization": omit, "OpenAI-Project": omit}
     headers: Any = {"Accept-Encoding": "identity", **own}
-    return AsyncOpenAI(
+    connections = _open_connections(spec, url)
+    client = AsyncOpenAI(
         default_headers=headers,
         base_url=url,
         # The client wants some key; an unnamed one must not be taken from the environment and sent anywhere.
         api_key=key or "none",
         max_retries=0,
-        http_client=_open_connections(spec, url),
+        http_client=connections,
     )
+    return Client(client, connections)
 
 
 def _open_connections(spec: ModelSpec, url: str) -> httpx2.AsyncClient:
