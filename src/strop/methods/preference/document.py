@@ -171,7 +171,8 @@ def _online_verdict(online: Online) -> Verdict:
 def _gain_verdict(policy: str, reward: str, gain: Row) -> Verdict:
     difference = gain["difference"]
     ends = f"{_signed(difference['estimate'])} ({_signed(difference['low'])} to {_signed(difference['high'])})"
-    said = f"{LABELS[policy].capitalize()}: mean reward on unseen speeches {ends} against the initial policy"
+    name = LABELS[policy]
+    said = f"{name[:1].upper()}{name[1:]}: mean reward on unseen speeches {ends} against the initial policy"
     lead = f"{said}, by the {REWARD_NAMES[reward]}"
     low, high = difference["low"], difference["high"]
     if low is not None and low > 0:
