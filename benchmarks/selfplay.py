@@ -66,7 +66,12 @@ def measure(*, count: int, alone: int, rounds: int) -> list[Round]:
         for number in range(rounds):
             start = number % len(arms)
             order = arms[start:] + arms[:start]
-            found.append({arm: take_turn(arm, server, alone if arm == ALONE else count) for arm in order})
+            turns = {arm: take_turn(arm, server, alone if arm == ALONE else count) for arm in order}
+            print(
+                f"round {number + 1}: {', '.join(f'{arm} {turns[arm].client.seconds:.2f} s' for arm in arms)}",
+                flush=True,
+            )
+            found.append(turns)
     return found
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from strop.models.episodes import Ask
 
 Request = dict[str, Any]
+PATIENCE_S = 120.0
 
 
 def request_of(told: Told) -> Request:
@@ -58,7 +59,8 @@ async def _openai_loop(server: ServerAt, count: int) -> Measured:
     scripts = [rehearse(episode) for episode in sessions(patients(count))]
     asked = [[[request_of(told) for told in group] for group in script.groups] for script in scripts]
     measured = Measured(sum(len(script.calls) for script in scripts))
-    async with AsyncOpenAI(base_url=server.url, api_key="none") as client:
+    # On a crowded machine 64 connections at once take longer than the client's own limit for one.
+    async with AsyncOpenAI(base_url=server.url, api_key="none", timeout=PATIENCE_S) as client:
         room = asyncio.Semaphore(IN_FLIGHT)
         await _ask(client, room, {"model": MODEL, "messages": [{"role": "user", "content": WARM_UP}]})
         with clock(server, measured):

@@ -202,6 +202,25 @@ def test_a_server_gives_what_the_model_gives_in_step(
     assert len(server.requests) == requests, "nothing is asked twice"
 
 
+def test_a_continued_run_looks_answers_up_for_all_episodes_together(
+    server: OpenAIServer, store: CallStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight chats of 3 turns: three look-ups of 8 keys, not 24 of one; each is a flush to the disk in a run's stage."""
+    chats = [chat(f"go {n}", 3) for n in range(8)]
+    first = run_episodes(chats, {"model": endpoint(server.url)}, store=store)
+    looked_up: list[int] = []
+    get_many = store.get_many
+
+    def counted(keys: Sequence[str]) -> dict[str, StoredCall]:
+        looked_up.append(len(keys))
+        return get_many(keys)
+
+    monkeypatch.setattr(store, "get_many", counted)
+    again = [chat(f"go {n}", 3) for n in range(8)]
+    assert run_episodes(again, {"model": endpoint(server.url)}, store=store) == first
+    assert looked_up == [8, 8, 8]
+
+
 def test_nobody_waits_for_an_episode_that_is_slow(server: OpenAIServer, store: CallStore) -> None:
     """The first answer is held back for a second; the other episodes end meanwhile, and it is asked last of all."""
     server.faults.append(Fault(status=503, delay_s=1.0))
