@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from peft import PeftModel
+from peft import LoraConfig, PeftModel
 from transformers import AutoModelForCausalLM
 
 from strop.errors import UserError
 from strop.training import TrainingJob, train
-from strop.training.weights import load_start, load_tokenizer, parameter_count
+from strop.training.weights import load_start, load_tokenizer, parameter_count, settle_adapter
 
 JobMaker = Callable[..., TrainingJob]
 LORA = {"lora": {"rank": 2, "alpha": 8}, "learning_rate": 3e-2}
@@ -88,3 +88,18 @@ def test_a_tokenizer_without_an_end_is_refused(tiny_model: Path, tmp_path: Path)
     tokenizer.save_pretrained(tmp_path)
     with pytest.raises(UserError, match="no end token"):
         load_tokenizer(tmp_path)
+
+
+def test_an_adapters_configuration_is_the_same_in_every_process(tmp_path: Path) -> None:
+    """PEFT writes its sets in the order of one process's hashes; in order, two processes write the same bytes."""
+    written = []
+    for number, modules in enumerate((["v_proj", "q_proj", "o_proj"], ["o_proj", "v_proj", "q_proj"])):
+        folder = tmp_path / str(number)
+        LoraConfig(r=2, target_modules=modules).save_pretrained(folder)
+        told = json.loads((folder / "adapter_config.json").read_text())
+        told["target_modules"] = modules
+        (folder / "adapter_config.json").write_text(json.dumps(told))
+        settle_adapter(folder)
+        assert set(LoraConfig.from_pretrained(folder).target_modules) == set(modules)
+        written.append((folder / "adapter_config.json").read_bytes())
+    assert written[0] == written[1]

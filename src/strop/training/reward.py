@@ -27,7 +27,7 @@ from strop.training.job import Finding, TrainingJob
 from strop.training.probe import softplus
 from strop.training.rendering import TokenisedRow, TokenisedRows, within_length
 from strop.training.settings import RewardSettings
-from strop.training.weights import ADAPTER_FOLDER, copy_tokenizer, lora_config
+from strop.training.weights import ADAPTER_FOLDER, copy_tokenizer, lora_config, settle_adapter
 
 HEADS = ("score", "classifier")
 """What transformers calls the output layer of a sequence classifier."""
@@ -189,6 +189,8 @@ def save_reward(
     trainer.save_model(str(folder))
     if not trainer.accelerator.is_main_process:
         return
+    if lora:
+        settle_adapter(folder)
     (folder / "training_args.bin").unlink(missing_ok=True)
     if lora:
         from peft import PeftModel

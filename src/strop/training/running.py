@@ -43,6 +43,7 @@ from strop.training.weights import (
     merge,
     plain_model,
     resume_adapter,
+    settle_adapter,
     start_revision,
 )
 
@@ -239,6 +240,8 @@ def save(job: TrainingJob, trainer: Any, config: Any, generation_config: Any) ->
     trainer.save_model(str(folder))
     if not trainer.accelerator.is_main_process:
         return
+    if lora:
+        settle_adapter(folder)
     (folder / "training_args.bin").unlink(missing_ok=True)
     if lora and lora.merge:
         merge(job.model, folder, job.out)

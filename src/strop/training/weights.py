@@ -157,6 +157,17 @@ def resume_adapter(model: Any, adapter: Path, settings: TrainingSettings) -> Any
     return PeftModel.from_pretrained(model, adapter, is_trainable=True)
 
 
+def settle_adapter(adapter: Path) -> None:
+    """Put the lists of an adapter's configuration in order: PEFT holds sets, which every process orders anew."""
+    told = adapter / ADAPTER_CONFIG
+    content = json.loads(told.read_text(encoding="utf-8"))
+    ordered = {
+        name: sorted(value) if isinstance(value, list) and all(isinstance(each, str) for each in value) else value
+        for name, value in content.items()
+    }
+    told.write_text(json.dumps(ordered, indent=2, sort_keys=True), encoding="utf-8")
+
+
 def merge(start: Path, adapter: Path, out: Path) -> None:
     """Write `start` with `adapter` merged into it to `out`.
 
