@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+# Servers, tiny models and scripted players that tests of several folders import.
+sys.path[:0] = [str(REPOSITORY / "tests" / folder) for folder in ("players", "models")]
 
 
 @pytest.fixture(scope="session")

@@ -17,8 +17,8 @@ from strop.evaluation.statistics import (
 )
 from strop.evaluation.surface import word_pairs, words_of
 from strop.evaluation.watching import Watched, beside_limit, distinct_ratio
-from strop.methods.selfplay.monitors import KEPT, CollapseLimits, entropy, illness_of
-from strop.methods.selfplay.session_record import SessionRecord
+from strop.methods.selfplay.monitors import CollapseLimits, entropy, illness_of
+from strop.methods.selfplay.session_record import CUT, KEPT, SessionRecord
 
 if TYPE_CHECKING:
     import numpy as np
@@ -154,7 +154,7 @@ def _discarded(pairs: Sequence[Pair], limit: float | None, generator: np.random.
 
 def _turn_counts(record: SessionRecord) -> tuple[float, float]:
     """Return how many turns were discarded, and how many were written."""
-    discarded = sum(entry.turn >= 0 and not entry.why.startswith(KEPT) for entry in record.ledger)
+    discarded = sum(entry.turn >= 0 and not entry.why.startswith((KEPT, CUT)) for entry in record.ledger)
     return float(discarded), float(discarded + len(record.dialogue))
 
 
