@@ -159,7 +159,7 @@ class Monitors:
             discarded=discarded,
             faulty=faulty,
             discarded_share=discarded / (discarded + len(turns)) if discarded + len(turns) else None,
-            reasons=_sorted(why.removeprefix(KEPT).strip() for why, _ in ledger),
+            reasons=_sorted(why.removeprefix(KEPT).removeprefix(CUT).strip() for why, _ in ledger),
             leaked=sum(len(decoding.leaked) for record in records for decoding in record.decoding),
         )
 
