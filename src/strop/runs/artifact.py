@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,3 +47,7 @@ class Artifact:
     def rows(self, file: str = "rows.jsonl") -> list[dict[str, Any]]:
         """Return the rows of one of its tables."""
         return read_table(self.path(file))
+
+    def json(self, file: str) -> Any:
+        """Return the content of one of its JSON files."""
+        return json.loads(self.path(file).read_text(encoding="utf-8"))

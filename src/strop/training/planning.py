@@ -99,6 +99,21 @@ class Totals:
         return ", ".join(parts)
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run needs, and what the figures rest on.
+
+    Attributes:
+        stages: In the order of the run.
+        total: All of them together.
+        notes: What the figures rest on, for people.
+    """
+
+    stages: tuple[PlannedStage, ...]
+    total: Totals
+    notes: tuple[str, ...]
+
+
 def training_steps(settings: TrainingSettings, rows: Range) -> Range:
     """Bound the optimiser steps of a training; rows that are too long may be dropped up to the ceiling."""
     if settings.epochs is None:

@@ -14,10 +14,10 @@ import pytest
 from strop.errors import UserError
 from strop.methods import RECIPES
 from strop.methods.preference.config import PreferenceConfig
-from strop.methods.preference.plan import Plan, count_speeches, plan
+from strop.methods.preference.plan import count_speeches, plan
 from strop.models.lengths import Range
 from strop.runs.configuration import load_recipe
-from strop.training.planning import PlannedStage
+from strop.training.planning import Plan, PlannedStage
 
 Configure = Callable[..., PreferenceConfig]
 

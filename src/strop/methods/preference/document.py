@@ -5,7 +5,6 @@ Every number names the artifact that it was computed from, so that `strop trace`
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
@@ -78,11 +77,6 @@ def document(config: PreferenceConfig, run: Run, cleared: Cleared, evidence: Evi
     )
 
 
-def told(artifact: Artifact, file: str) -> Any:
-    """Return the content of a JSON file of an artifact."""
-    return json.loads(artifact.path(file).read_text(encoding="utf-8"))
-
-
 def _estimate(row: Row | None, unit: Unit = "share") -> Estimate:
     if row is None or row.get("estimate") is None:
         return Estimate(None, unit=unit)
@@ -110,27 +104,27 @@ def _number(
 
 
 def _numbers(evidence: Evidence) -> Iterator[Number]:
-    counts = told(evidence.pairs, COUNTS)
+    counts = evidence.pairs.json(COUNTS)
     for split, kinds in counts["pairs"].items():
         pairs = float(sum(kinds.values()))
         yield Number(f"pairs.{split}", pairs, evidence.pairs.name, COUNTS, unit="count", label=f"pairs, {split}")
     for name, artifact in evidence.quality.items():
         for kind in KINDS:
-            report = told(artifact, QUALITY)[kind]
+            report = artifact.json(QUALITY)[kind]
             overall = report["quality"]["overall"] if report else {}
             for figure, unit in FIGURES.items():
                 label = f"{REWARD_NAMES[name]}: {figure} on {kind} pairs"
                 top = name == "reward" and kind == KINDS[0] and figure == "accuracy"
                 key = f"{name}.{kind}.{figure}"
                 yield _number(key, overall.get(figure), artifact, QUALITY, label, unit=unit, headline=top)
-    for policy, rewards in told(evidence.gains, GAINS).items():
+    for policy, rewards in evidence.gains.json(GAINS).items():
         for name, gain in rewards.items():
             if policy != INITIAL:
                 label = f"{LABELS[policy]}: {REWARD_NAMES[name]}, more than the initial policy"
                 key = f"gain.{policy}.{name}"
                 yield _number(key, gain["difference"], evidence.gains, GAINS, label, unit="ratio", headline=True)
     for contest in evidence.contests:
-        results = told(contest.results, CONTEST_RESULTS)
+        results = contest.results.json(CONTEST_RESULTS)
         yield from win_rate_numbers(results, contest.results.name, prefix=f"{_contest_key(contest)}.", headline=False)
 
 
@@ -141,16 +135,16 @@ def _contest_key(contest: Contest) -> str:
 def _verdicts(evidence: Evidence) -> Iterator[Verdict]:
     if evidence.online is not None:
         yield _online_verdict(evidence.online)
-    for policy, rewards in told(evidence.gains, GAINS).items():
+    for policy, rewards in evidence.gains.json(GAINS).items():
         if policy != INITIAL:
             yield from (_gain_verdict(policy, name, gain) for name, gain in rewards.items())
     for name, artifact in evidence.quality.items():
-        report = told(artifact, QUALITY)[KINDS[0]]
+        report = artifact.json(QUALITY)[KINDS[0]]
         if report is not None:
             tone: Tone = "good" if report["quality"]["verdict"] == "ranks" else "unclear"
             yield Verdict(f"{REWARD_NAMES[name].capitalize()}, best against worst: {report['findings'][0]}.", tone)
     for contest in evidence.contests:
-        results = told(contest.results, CONTEST_RESULTS)
+        results = contest.results.json(CONTEST_RESULTS)
         limit = f", at most {contest.word_limit} words" if contest.word_limit else ""
         names = (f"{LABELS[contest.arm]}{limit}", "its opponent")
         yield from list(win_rate_verdicts(results, *names))[:2]
@@ -160,7 +154,7 @@ def _online_verdict(online: Online) -> Verdict:
     rounds = len(online.iterations)
     if not online.chosen:
         return Verdict(f"None of {rounds} rounds of online DPO raised the development reward.", "bad")
-    means = told(online.choice, CHOSEN)["means"]
+    means = online.choice.json(CHOSEN)["means"]
     start, best = next(iter(means.values())), means[online.iterations[online.chosen - 1].policy.name]
     said = (
         f"mean development reward {start:.3f} before, {best:.3f} after round {online.chosen} of {rounds}, chosen by it"
@@ -194,7 +188,7 @@ def _figures(evidence: Evidence) -> Iterator[Figure]:
         Bar(
             f"{LABELS[policy]}, {REWARD_NAMES[name]}", _estimate(gain["difference"], "ratio"), emphasis=name == "reward"
         )
-        for policy, rewards in told(evidence.gains, GAINS).items()
+        for policy, rewards in evidence.gains.json(GAINS).items()
         for name, gain in rewards.items()
         if policy != INITIAL
     ]
@@ -210,7 +204,7 @@ def _figures(evidence: Evidence) -> Iterator[Figure]:
     rates = [
         Bar(_contest_key(contest), _estimate(rate["raw"]), emphasis=contest.word_limit is None)
         for contest in evidence.contests
-        if (rate := told(contest.results, CONTEST_RESULTS)["win_rate"])
+        if (rate := contest.results.json(CONTEST_RESULTS)["win_rate"])
     ]
     if rates:
         caption = "Ties count half; both orders; intervals over speeches."
@@ -222,7 +216,7 @@ def _figures(evidence: Evidence) -> Iterator[Figure]:
 def _reward_curves(online: Online) -> Iterator[Curve]:
     examined = [online.start, *(one.examined for one in online.iterations)]
     points = ("start", *(f"round {one.number}" for one in online.iterations))
-    means = [told(one, MEASURES)["rewards"] for one in examined]
+    means = [one.json(MEASURES)["rewards"] for one in examined]
     for name in means[0]:
         values = tuple(each[name] for each in means)
         yield Curve(
@@ -236,7 +230,7 @@ def _reward_curves(online: Online) -> Iterator[Curve]:
 
 
 def _tables(evidence: Evidence) -> Iterator[Table]:
-    counts = told(evidence.pairs, COUNTS)
+    counts = evidence.pairs.json(COUNTS)
     kinds = ("gap", "extreme", "close")
     yield Table(
         "Preference pairs",
@@ -254,7 +248,7 @@ def _tables(evidence: Evidence) -> Iterator[Table]:
     if evidence.online is not None:
         yield from _online_tables(evidence.online)
     for contest in evidence.contests:
-        yield judge_table(told(contest.results, CONTEST_RESULTS)["summary"])
+        yield judge_table(contest.results.json(CONTEST_RESULTS)["summary"])
         break
 
 
@@ -262,7 +256,7 @@ def _quality_tables(evidence: Evidence) -> Iterator[Table]:
     rows: list[tuple[Cell, ...]] = []
     notes: list[str] = []
     for name, artifact in evidence.quality.items():
-        for kind, report in told(artifact, QUALITY).items():
+        for kind, report in artifact.json(QUALITY).items():
             if report is None:
                 continue
             overall = report["quality"]["overall"]
@@ -276,7 +270,7 @@ def _quality_tables(evidence: Evidence) -> Iterator[Table]:
         tuple(notes),
     )
     for name, artifact in evidence.quality.items():
-        report = told(artifact, QUALITY)[KINDS[0]]
+        report = artifact.json(QUALITY)[KINDS[0]]
         slices = report["quality"]["slices"] if report else {}
         parts = tuple(
             (f"{kind}: {part}", figures["pairs"], _estimate(figures["accuracy"]))
@@ -291,14 +285,14 @@ def _quality_tables(evidence: Evidence) -> Iterator[Table]:
 def _online_tables(online: Online) -> Iterator[Table]:
     rows: list[tuple[Cell, ...]] = []
     for one in online.iterations:
-        picked = told(one.picked, "picked.json")
+        picked = one.picked.json("picked.json")
         skipped = ", ".join(f"{count} {why}" for why, count in picked["skipped"].items()) or "none"
         barred = ", ".join(f"{count} {why}" for why, count in picked["barred"].items()) or "none"
         rows.append((f"round {one.number}", picked["pairs"], skipped, barred))
     yield Table(
         "Pairs of every round", ("round", "pairs", "speeches left out", "samples that could not win"), tuple(rows)
     )
-    watched = [told(one.watch, WATCH) for one in online.iterations]
+    watched = [one.watch.json(WATCH) for one in online.iterations]
     measures = [one["measure"] for one in watched[0]["watched"]]
     yield Table(
         "The over-optimisation watch",
@@ -354,7 +348,7 @@ def _products(config: PreferenceConfig, evidence: Evidence) -> Iterator[Product]
 def _warnings(evidence: Evidence) -> Iterator[str]:
     yield "What these models write are drafts for trained people; nothing here measures clinical safety."
     for contest in evidence.contests:
-        for warning in win_rate_warnings(told(contest.results, CONTEST_RESULTS)):
+        for warning in win_rate_warnings(contest.results.json(CONTEST_RESULTS)):
             yield f"{LABELS[contest.arm]}: {warning}"
 
 

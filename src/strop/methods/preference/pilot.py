@@ -11,12 +11,12 @@ from strop.judging.contest.answering import addressed
 from strop.judging.contest.piloting import try_contestant
 from strop.methods.preference.candidates import draw_candidates
 from strop.methods.preference.config import PreferenceConfig
-from strop.methods.preference.plan import Plan, told_total
+from strop.methods.preference.plan import told_total
 from strop.methods.preference.speeches import load_speeches
 from strop.models.forecasting import CallFigures, Expected, Forecast
 from strop.models.lengths import Range
 from strop.runs import derive_seed
-from strop.training.planning import PlannedStage, Totals
+from strop.training.planning import Plan, PlannedStage, Totals
 
 
 def with_pilot(planned: Plan, config: PreferenceConfig, *, workspace: Path, pilot: int, quiet: bool = False) -> Plan:

@@ -23,19 +23,10 @@ from strop.models.forecasting import Expected
 from strop.models.lengths import Range
 from strop.models.spec import ModelSpec
 from strop.training.mixing import Mix
-from strop.training.planning import PlannedStage, Totals, training_steps
+from strop.training.planning import Plan, PlannedStage, Totals, training_steps
 from strop.training.settings import TrainingSettings
 
 ORDERS = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a run needs, and what the figures rest on."""
-
-    stages: tuple[PlannedStage, ...]
-    total: Totals
-    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
@@ -61,7 +60,7 @@ def examine(stage: Stage, model: Model, *, settings: Examination, placement: Pla
 
 def compare_models(stage: Stage, examined: Mapping[str, Artifact], *, base: str) -> None:
     """Compare every model with the base, task by task and item by item (exact McNemar): `compared.json`."""
-    scores = {name: json.loads(one.path(SCORES).read_text(encoding="utf-8")) for name, one in examined.items()}
+    scores = {name: one.json(SCORES) for name, one in examined.items()}
     mode, tasks = scores[base]["mode"], list(scores[base]["tasks"])
     pairs = [
         compare(
@@ -148,4 +147,4 @@ def _estimate(row: Row | None) -> Estimate:
 
 
 def _told(compared: Artifact | None) -> Any:
-    return {} if compared is None else json.loads(compared.path(COMPARED).read_text(encoding="utf-8"))
+    return {} if compared is None else compared.json(COMPARED)

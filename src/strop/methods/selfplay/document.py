@@ -15,7 +15,7 @@ from typing import Any, Literal
 from strop.methods.selfplay.benchmarking import benchmark_numbers, benchmark_tables, benchmark_verdicts
 from strop.methods.selfplay.config import SelfplayConfig
 from strop.methods.selfplay.evidence import BASE, Evidence
-from strop.methods.selfplay.looking import CHOSEN, MONITORS, WATCH, told
+from strop.methods.selfplay.looking import CHOSEN, MONITORS, WATCH
 from strop.methods.selfplay.preflight import Cleared
 from strop.methods.selfplay.session_record import SessionRecord
 from strop.methods.selfplay.stages import COUNTS, EXAMPLES, PREFERENCES, records_in
@@ -85,7 +85,7 @@ def _estimate(row: Row | None, unit: Unit = "share") -> Estimate:
 def _verdicts(evidence: Evidence) -> Iterator[Verdict]:
     yield _roles_verdict(evidence)
     for one in evidence.iterations:
-        if not told(one.examples, COUNTS)["counts"]["pairs"]:
+        if not one.examples.json(COUNTS)["counts"]["pairs"]:
             yield Verdict(
                 f"No session of iteration {one.number} taught anything: every one failed, or the filter removed what "
                 "came of it. Self-play ends there; take a stronger model.",
@@ -97,7 +97,7 @@ def _verdicts(evidence: Evidence) -> Iterator[Verdict]:
 
 
 def _roles_verdict(evidence: Evidence) -> Verdict:
-    rounds = [told(one.looked, MONITORS)["sessions"] for one in evidence.iterations]
+    rounds = [one.looked.json(MONITORS)["sessions"] for one in evidence.iterations]
     sessions = sum(one["sessions"] for one in rounds)
     failed = sum(one["failed"] for one in rounds)
     said, discarded = (sum(one[name] for one in rounds) for name in ("said", "discarded"))
@@ -112,7 +112,7 @@ def _roles_verdict(evidence: Evidence) -> Verdict:
 
 
 def _choice_verdict(choice: Artifact) -> Verdict:
-    found = told(choice, CHOSEN)
+    found = choice.json(CHOSEN)
     chosen, means = found["chosen"], found["means"]
     if chosen == BASE:
         return Verdict(
@@ -138,7 +138,7 @@ def _spoken(name: str) -> str:
 
 def _numbers(evidence: Evidence) -> Iterator[Number]:
     for one in evidence.iterations:
-        monitors = told(one.looked, MONITORS)
+        monitors = one.looked.json(MONITORS)
         for name, (label, unit) in CURVES.items():
             value = monitors["sessions"][name]
             yield Number(
@@ -166,7 +166,7 @@ def _numbers(evidence: Evidence) -> Iterator[Number]:
                 note="95 % interval, resampling cards" if row is not None else "there is nothing to compare with",
             )
     if evidence.choice is not None:
-        for name, gain in told(evidence.choice, CHOSEN)["gains"].items():
+        for name, gain in evidence.choice.json(CHOSEN)["gains"].items():
             yield Number(
                 f"{name}.understanding",
                 gain["estimate"],
@@ -184,7 +184,7 @@ def _numbers(evidence: Evidence) -> Iterator[Number]:
 
 
 def _curves(evidence: Evidence) -> Iterator[Curve]:
-    rounds = [told(one.looked, MONITORS)["sessions"] for one in evidence.iterations]
+    rounds = [one.looked.json(MONITORS)["sessions"] for one in evidence.iterations]
     points = tuple(f"iteration {one.number}" for one in evidence.iterations)
     for name, (label, unit) in CURVES.items():
         values = tuple(one[name] for one in rounds)
@@ -198,7 +198,7 @@ def _curves(evidence: Evidence) -> Iterator[Curve]:
                 mean=tuple(Estimate(value, unit=unit) for value in values),
             )
     for name in ("perplexity", "diversity_gain"):
-        estimates = [_estimate(told(one.looked, MONITORS)[name], "ratio") for one in evidence.iterations]
+        estimates = [_estimate(one.looked.json(MONITORS)[name], "ratio") for one in evidence.iterations]
         if any(one.value is not None for one in estimates):
             spoken = name.replace("_", " ")
             yield Curve(
@@ -221,7 +221,7 @@ def _tables(evidence: Evidence) -> Iterator[Table]:
             (f"iteration {one.number}", each["measure"].replace("_", " "), _watched(each), each["limit"])
             for one in watched
             if one.watched is not None
-            for each in told(one.watched, WATCH)["watched"]
+            for each in one.watched.json(WATCH)["watched"]
         )
         note = "Beside the first iteration, on the same cards; a limit is broken where the interval shows a change too."
         yield Table("The collapse watch", ("round", "measure", "value", "limit"), rows, (note,))
@@ -234,7 +234,7 @@ def _watched(row: Row) -> Estimate:
 
 def _sessions_table(evidence: Evidence) -> Table:
     measures = ("sessions", "failed", "exchanges", "converged", "similarity", "named", "illnesses", "unread_scores")
-    rounds = [told(one.looked, MONITORS)["sessions"] for one in evidence.iterations]
+    rounds = [one.looked.json(MONITORS)["sessions"] for one in evidence.iterations]
     rows: list[tuple[Cell, ...]] = [(name.replace("_", " "), *(one[name] for one in rounds)) for name in measures]
     return Table(
         "Sessions of the training patients",
@@ -245,7 +245,7 @@ def _sessions_table(evidence: Evidence) -> Table:
 
 
 def _ledger_table(evidence: Evidence) -> Table:
-    rounds = [told(one.looked, MONITORS)["sessions"]["reasons"] for one in evidence.iterations]
+    rounds = [one.looked.json(MONITORS)["sessions"]["reasons"] for one in evidence.iterations]
     reasons = list(dict.fromkeys(reason for one in rounds for reason in one))
     rows = tuple((reason.replace("_", " "), *(one.get(reason, 0) for one in rounds)) for reason in reasons)
     return Table(
@@ -257,7 +257,7 @@ def _ledger_table(evidence: Evidence) -> Table:
 
 
 def _learned_table(evidence: Evidence) -> Table:
-    counts = [told(one.examples, COUNTS)["counts"] for one in evidence.iterations]
+    counts = [one.examples.json(COUNTS)["counts"] for one in evidence.iterations]
     names = list(dict.fromkeys(name for one in counts for name in one))
     rows = tuple((name, *(one.get(name, 0) for one in counts)) for name in names)
     columns = ("", *(f"iteration {one.number}" for one in evidence.iterations))
@@ -290,7 +290,7 @@ def _transcript(record: SessionRecord, patient: Row) -> Sample:
 
 def _warnings(evidence: Evidence) -> Iterator[str]:
     yield "All sessions are synthetic: patients are invented, and no clinician has read what the model says of them."
-    unread = sum(told(one.looked, MONITORS)["sessions"]["unread_scores"] for one in evidence.iterations)
+    unread = sum(one.looked.json(MONITORS)["sessions"]["unread_scores"] for one in evidence.iterations)
     if unread:
         yield f"The judge gave no readable score to {unread:,} plans; they count as not scored, never as bad."
 
@@ -304,7 +304,7 @@ def _provenance(config: SelfplayConfig, cleared: Cleared, evidence: Evidence) ->
 
 
 def _products(config: SelfplayConfig, evidence: Evidence) -> Iterator[Product]:
-    chosen = None if evidence.choice is None else told(evidence.choice, CHOSEN)["chosen"]
+    chosen = None if evidence.choice is None else evidence.choice.json(CHOSEN)["chosen"]
     base = config.model.model
     for one in evidence.iterations:
         final = one.name == chosen
@@ -316,6 +316,6 @@ def _products(config: SelfplayConfig, evidence: Evidence) -> Iterator[Product]:
         yield Product(
             f"{one.name}-examples", "examples", one.examples.name, EXAMPLES, final=final or last, note="what is learned"
         )
-        if told(one.examples, COUNTS)["counts"]["preference pairs"]:
+        if one.examples.json(COUNTS)["counts"]["preference pairs"]:
             note = "the best plan against the worst, beyond the paper"
             yield Product(f"{one.name}-plans", "pairs", one.examples.name, PREFERENCES, note=note)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
@@ -185,8 +184,3 @@ def choose_iteration(stage: Stage, development: Mapping[str, Artifact], *, seed:
 def _understood(played: Artifact) -> dict[str, float]:
     found = {record.id: understood(record) for record in records_in(played, "development")}
     return {key: value for key, value in found.items() if value is not None}
-
-
-def told(artifact: Artifact, file: str) -> Any:
-    """Return the content of a JSON file of an artifact."""
-    return json.loads(artifact.path(file).read_text(encoding="utf-8"))

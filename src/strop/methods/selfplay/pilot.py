@@ -9,7 +9,6 @@ from math import ceil, floor
 from pathlib import Path
 
 from strop.methods.selfplay.config import SelfplayConfig
-from strop.methods.selfplay.plan import Plan
 from strop.methods.selfplay.stages import Clinic, cards_of, cast, sessions
 from strop.methods.selfplay.training_set import split_cards
 from strop.models.episodes import run_episodes
@@ -18,7 +17,7 @@ from strop.models.lengths import Range
 from strop.runs import derive_seed
 from strop.runs.progress import Reporter
 from strop.runs.workspace import open_calls
-from strop.training.planning import PlannedStage, Totals
+from strop.training.planning import Plan, PlannedStage, Totals
 
 SPREAD = 1.5
 """Sessions differ by more than a few of them show: the range of tokens is so much wider than their mean."""

@@ -21,7 +21,7 @@ from strop.methods.selfplay.training_set import split_cards
 from strop.models.forecasting import Expected
 from strop.models.lengths import Range
 from strop.models.spec import ModelSpec
-from strop.training.planning import PlannedStage, Totals, training_steps
+from strop.training.planning import Plan, PlannedStage, Totals, training_steps
 
 PROBES = 5
 FEEDBACKS = 2
@@ -31,15 +31,6 @@ CALLS_PER_PLAN = 2
 CHARACTERS_PER_TOKEN = 4
 SHORT_ANSWER = 12
 """Tokens of a turn that says little."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a run needs, and what the figures rest on."""
-
-    stages: tuple[PlannedStage, ...]
-    total: Totals
-    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from strop.methods.selfplay.benchmarking import compare_models, examine
 from strop.methods.selfplay.config import SelfplayConfig
 from strop.methods.selfplay.document import document
 from strop.methods.selfplay.evidence import BASE, Evidence, Iteration
-from strop.methods.selfplay.looking import CHOSEN, choose_iteration, look, told, watch
+from strop.methods.selfplay.looking import CHOSEN, choose_iteration, look, watch
 from strop.methods.selfplay.preflight import Cleared, preflight
 from strop.methods.selfplay.stages import Clinic, Holding, collect_examples, draw_patients, examples_in, learn, play
 from strop.methods.selfplay.training_set import Side
@@ -145,7 +145,7 @@ class SelfplayRun:
         c = self.config
         if not c.examination.tasks:
             return {}, None
-        chosen = BASE if choice is None else told(choice, CHOSEN)["chosen"]
+        chosen = BASE if choice is None else choice.json(CHOSEN)["chosen"]
         # Where the base is best, the last iteration still shows what training has done.
         wanted = models if c.examination.every_iteration else dict.fromkeys((BASE, chosen, list(models)[-1]))
         answered = {
