@@ -42,7 +42,7 @@ browser:  ## Install a Chromium for the tests of the annotation page; without on
 	|| echo "no Chromium here, and it cannot be installed: the tests in a browser are skipped"
 
 lint: .venv/.installed-stamp  ## Check style, types, the floors and the sizes
-	$(BIN)/ruff check .
+	$(BIN)/ruff check --no-cache .  # a cached answer outlives a change of what counts as our own module
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports

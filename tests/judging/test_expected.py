@@ -10,8 +10,6 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
-from tiny_llama import build_model, build_tokenizer
-
 from strop.errors import UserError
 from strop.judging.expected import STEM, Expectation, expectation_of, expected_ratings, require_local
 from strop.judging.parsing import ParseFailure
@@ -22,6 +20,7 @@ from strop.models.render import render_prompt
 from strop.models.scripted import ScriptedModel
 from strop.records.rows import Answer
 from strop.records.token_choices import TokenChoice
+from tiny_llama import build_model, build_tokenizer
 
 RUBRIC = load_rubric("reasoning-v1")
 

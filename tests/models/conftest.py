@@ -11,13 +11,12 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from llama_server import LlamaServer
 from openai_server import OpenAIServer
-from tiny_llama import build_model, build_tokenizer
-
 from strop.errors import UserError
 from strop.models.builtin import SMOLLM2, builtin_source
 from strop.models.endpoints.vllm import free_port
 from strop.models.local import LocalModel
 from strop.runs.store import CallStore
+from tiny_llama import build_model, build_tokenizer
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_gguf import LLAMA3_POSITIONS, Cut, byte_tokenizer, change_json, write_model
 
 from strop.errors import UserError
 from strop.models.builtin import SMOLLM2, builtin_folder
@@ -24,6 +23,7 @@ from strop.models.gguf_file import (
 )
 from strop.models.serving.llama_cpp import BOUNDS, check_gguf_text, llama_server
 from strop.models.serving.serving_text import verdict
+from tiny_gguf import LLAMA3_POSITIONS, Cut, byte_tokenizer, change_json, write_model
 
 MODELS: dict[str, tuple[Cut, dict[str, Any]]] = {
     "llama, gpt-2": ("gpt-2", {}),

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from llama_server import NAME, LlamaServer
 
+from llama_server import NAME, LlamaServer
 from strop.cli.main import run
 from strop.models.asking import ask_each
 from strop.models.builtin import SMOLLM2, builtin_folder

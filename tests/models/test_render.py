@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tiny_llama import build_tokenizer
 
 from strop.errors import UserError
 from strop.models.render import encode_examples, encode_prompts, read_completion, render_example, render_prompt
 from strop.records.rows import Message
+from tiny_llama import build_tokenizer
 
 PLAIN = "Question: has 2 apples?\nAnswer:"
 CONVERSATION = (Message("system", "go"), Message("user", "has 2"))

@@ -14,8 +14,6 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
-from tiny_gguf import write_model
-
 from strop.cli.main import run as strop
 from strop.errors import Stopped, UserError
 from strop.models.local import LocalModel
@@ -26,6 +24,7 @@ from strop.report import takeout, write_report
 from strop.report.exporting import ExportOptions, export_run
 from strop.runs import Config, Run, Stage
 from strop.training.weights import merge
+from tiny_gguf import write_model
 
 PAIRS = [
     {"id": f"r{number}/0", "prompt": f"I feel {word}.", "chosen": f"What makes you {word}?", "rejected": "Cheer up."}

@@ -11,13 +11,12 @@ import pytest
 import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
-from tiny_llama import build_tokenizer
-
 from strop.records.document import Document, Product, Verdict
 from strop.records.tables import read_table
 from strop.report import write_report
 from strop.report.exporting import export_run
 from strop.runs import Config, Run, Stage
+from tiny_llama import build_tokenizer
 
 EXPERT = {"role": "system", "content": "You are an expert in psychiatry."}
 EXAMPLES: list[dict[str, Any]] = [

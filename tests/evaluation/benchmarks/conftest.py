@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "models"))
-from tiny_llama import build_model
-
 from strop.models.local import LocalModel
 from strop.runs.store import CallStore
+from tiny_llama import build_model
 
 
 def _tokenizer(texts: list[str]) -> object:

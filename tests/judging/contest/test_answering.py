@@ -14,11 +14,10 @@ from hypothesis import strategies as st
 from tests.judging.contest.arena import PROMPTS, answers
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "models"))
-from tiny_llama import build_model, build_tokenizer
-
 from strop.judging.contest.answering import Contestant, addressed, limit_sentence
 from strop.records.rows import Message
 from strop.runs import Run, Stage
+from tiny_llama import build_model, build_tokenizer
 
 Scripted = Callable[..., str]
 

@@ -13,14 +13,13 @@ import torch
 import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "models"))
-from tiny_llama import build_model, build_tokenizer
-
 from strop.methods.preference.config import PreferenceConfig
 from strop.methods.preference.ratings import PRINCIPLES
 from strop.methods.preference.recipe import preference
 from strop.records.document import Document
 from strop.records.tables import write_table
 from strop.runs import Artifact, Run
+from tiny_llama import build_model, build_tokenizer
 
 Configure = Callable[..., PreferenceConfig]
 

@@ -17,8 +17,6 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "models"))
-from tiny_llama import WORDS, build_model, build_tokenizer
-
 from strop.errors import Stopped, UserError
 from strop.methods.preference import online_stages as stages
 from strop.methods.preference.online_config import OnlineSettings, WatchLimits
@@ -29,6 +27,7 @@ from strop.runs.budget import Budget
 from strop.runs.content import hash_tree
 from strop.training.machine import Machine, Model
 from strop.training.weights import start_revision
+from tiny_llama import WORDS, build_model, build_tokenizer
 
 CPU = Machine(device="cpu")
 TRAIN: dict[str, Any] = {

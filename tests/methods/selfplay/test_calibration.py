@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pair_table import PairTable
 from sklearn.metrics import roc_auc_score, roc_curve
 
+from pair_table import PairTable
 from strop.errors import UserError
 from strop.evaluation.statistics import SHARE
 from strop.evaluation.statistics.clusters import widened_percentiles

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_sessions import discarded, record
 
+from made_sessions import discarded, record
 from strop.errors import Stopped, UserError
 from strop.methods.selfplay.collapse import Expected, stop_on_collapse, watched
 from strop.methods.selfplay.monitors import CollapseLimits

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent))
 from players import CANDIDATES, CARD, Rule, Stage, Table
-
 from strop.evaluation.surface import words_of
 from strop.methods.selfplay.decoding import leaks, rounds_without_progress, screen_feedback, secret_runs, true_fields
 from strop.methods.selfplay.session_record import Decoding

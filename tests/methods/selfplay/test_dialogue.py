@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent))
 from players import ASKING, SAYING, Stage
-
 from strop.methods.selfplay.consultation import SessionFailed
 from strop.methods.selfplay.dialogue import estimate_tokens, view
 from strop.methods.selfplay.prompts import CUE, disclosure_note, turn_note

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pair_table import PairTable
 
+from pair_table import PairTable
 from strop.methods.selfplay.behaviours import Behaviours
 from strop.methods.selfplay.cards import read_cards
 from strop.methods.selfplay.encoding import Candidate, Encoding, candidate_groups, choice_prompt, encode, read_choice

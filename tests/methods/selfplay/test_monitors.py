@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_sessions import discarded, record
 from scipy import stats
 
+from made_sessions import discarded, record
 from strop.errors import UserError
 from strop.methods.selfplay.monitors import (
     Monitors,
@@ -163,6 +163,7 @@ def test_samples() -> None:
 def tiny_uniform(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A folder of a tiny Llama whose output layer is zero."""
     import torch
+
     from tiny_llama import build_model, build_tokenizer
 
     folder = tmp_path_factory.mktemp("uniform")

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent))
 from players import Rule, Stage
-
 from strop.methods.selfplay.plans import best_plan
 from strop.methods.selfplay.session_record import PlanTry
 

@@ -10,7 +10,6 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from players import CANDIDATES, CARD
-
 from strop.methods.selfplay import prompts
 from strop.methods.selfplay.cards import STYLES, CoreBeliefs, hidden_fields
 from strop.models.scripted import prompt_text

@@ -11,7 +11,6 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from players import CARD, Rule, Stage, Table
-
 from strop.methods.selfplay.cards import symptom_text
 from strop.methods.selfplay.published import first_integer, published_session
 from strop.methods.selfplay.session_record import SessionRecord

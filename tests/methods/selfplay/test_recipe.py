@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 import yaml
-from players import ASKING, SAYING
 
+from players import ASKING, SAYING
 from strop.errors import UserError
 from strop.methods.selfplay.config import SelfplayConfig
 from strop.methods.selfplay.doctor import examine_recipe

@@ -13,7 +13,6 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from players import CARD, SAYING, Rule, Stage, Table, turn_number
-
 from strop.methods.selfplay.cards import CoreBeliefs, hidden_fields
 from strop.methods.selfplay.session_record import SessionRecord
 from strop.models.protocol import CallFailure

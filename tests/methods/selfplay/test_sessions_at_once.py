@@ -15,7 +15,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[2] / "models"))
 from openai_server import Fault, OpenAIServer
 from players import CANDIDATES, CARD, DEFAULTS, Asked, Player, Rule, Table
-
 from strop.errors import Stopped
 from strop.methods.selfplay.session import session
 from strop.methods.selfplay.session_config import SessionSettings

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pair_table import PairTable
 from pydantic import ValidationError
 
+from pair_table import PairTable
 from strop.errors import UserError
 from strop.methods.selfplay.similarity import (
     CALIBRATION,

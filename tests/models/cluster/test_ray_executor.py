@@ -13,8 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from openai_server import OpenAIServer
 
+from openai_server import OpenAIServer
 from strop.errors import Stopped, UserError
 from strop.models.asking import ask, ask_each
 from strop.models.cluster import ray_executor

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from raw_server import RawServer, Request, response
 
+from raw_server import RawServer, Request, response
 from strop.models.asking import ask, ask_each
 from strop.models.endpoints.abilities import PROBE_PROMPT
 from strop.models.endpoints.endpoint import EndpointModel

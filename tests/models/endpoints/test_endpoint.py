@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from openai_server import Fault, OpenAIServer
 
+from openai_server import Fault, OpenAIServer
 from strop.errors import Stopped, UserError
 from strop.models.asking import ask
 from strop.models.endpoints.endpoint import EndpointModel, request_seed

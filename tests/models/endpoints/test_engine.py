@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from fault_server import FaultServer, answer_to
 from openai_server import OpenAIServer
 from raw_server import RawServer, Request, answer, response
-
 from strop.errors import Stopped, UserError
 from strop.models.asking import ask, ask_each
 from strop.models.endpoints.endpoint import EndpointModel

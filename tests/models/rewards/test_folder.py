@@ -13,8 +13,6 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tiny_llama import build_model, build_tokenizer
-
 from strop.errors import UserError
 from strop.models.placement import Placement
 from strop.models.rewards import Item, open_reward
@@ -23,6 +21,7 @@ from strop.models.rewards.folder import FolderReward
 from strop.models.rewards.reading import distinct_pad
 from strop.records.rows import Message
 from strop.training.reward_files import measure_scale
+from tiny_llama import build_model, build_tokenizer
 
 ITEMS: list[Item] = [
     ("how many apples", "go and stop"),

@@ -11,8 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tiny_llama import build_tokenizer
-
 from strop.errors import UserError
 from strop.models.rewards.reading import (
     canonical_text,
@@ -25,6 +23,7 @@ from strop.models.rewards.reading import (
     segments,
 )
 from strop.records.rows import Message
+from tiny_llama import build_tokenizer
 
 ITEM = ("how many apples", "go and stop")
 

@@ -11,8 +11,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tiny_llama import CHAT_TEMPLATE, build_model, build_tokenizer
-from token_server import ABSENT, TokenServer
 
 from strop.cli.main import run
 from strop.errors import UserError
@@ -29,6 +27,8 @@ from strop.models.serving.serving_check import (
 from strop.models.serving.serving_text import lines_of, verdict
 from strop.records.rows import Message, Prompt
 from strop.records.tables import write_table
+from tiny_llama import CHAT_TEMPLATE, build_model, build_tokenizer
+from token_server import ABSENT, TokenServer
 
 PROMPTS: dict[str, Prompt] = {
     "chat": (Message("user", "how many apples has 7?"),),
