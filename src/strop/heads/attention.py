@@ -1,0 +1,136 @@
+"""One function for attention in which each token uses some heads: `moh_attention`.
+
+Every backend computes what the reference computes (all heads, then the gates; MoH eq. 2 and 3) for the chosen pairs
+only. Keys and values exist for all tokens and groups, so caches, causality and other tokens are untouched.
+
+Shapes: b batch rows, n queries, t keys, h query heads, g KV heads, d head width, r rows of a plan, k chosen heads.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Protocol, cast
+
+import torch
+from torch import Tensor
+
+from strop.errors import UserError
+from strop.heads.backends.reference import gated_attention
+from strop.heads.plan import RoutingPlan, routing_plan
+from strop.heads.visibility import Visible, causal
+
+BACKENDS = ("reference", "gathered", "native", "triton", "flex")
+"""The oracle, pure torch, C++ built on first use, GPU kernels, torch's FlexAttention."""
+
+
+class Backend(Protocol):
+    """A way to attend from packed rows: what each module of `strop.heads.backends` but the reference offers."""
+
+    def missing(self, query: Tensor, plan: RoutingPlan) -> str | None:
+        """Say why this call cannot run here, or None where it can."""
+        ...
+
+    def attend(
+        self, query_rd: Tensor, key_bgtd: Tensor, value_bgtd: Tensor, *, plan: RoutingPlan, scale: float
+    ) -> Tensor:
+        """Attend from every row to the keys that it sees; (r, d), zero for rows that see nothing. Differentiable."""
+        ...
+
+
+def moh_attention(
+    query: Tensor,
+    key_bgtd: Tensor,
+    value_bgtd: Tensor,
+    *,
+    index_bnk: Tensor | None = None,
+    head_mask_bnh: Tensor | None = None,
+    weight_bnh: Tensor | None = None,
+    plan: RoutingPlan | None = None,
+    visible: Visible | None = None,
+    scale: float | None = None,
+    backend: str = "auto",
+) -> Tensor:
+    """Attend with the chosen heads only and weight what each gives.
+
+    Args:
+        query: (b, h, n, d), or the packed rows (r, d) of `plan`.
+        key_bgtd: Keys of all tokens.
+        value_bgtd: Values of all tokens.
+        index_bnk: Heads of each token; or
+        head_mask_bnh: which heads a token uses; or `plan`. None of them: all heads.
+        weight_bnh: Gates, differentiable; 1 where not given. Only the chosen pairs' entries are read.
+        plan: The same choice, packed once; with it nothing of the choice is computed again.
+        visible: The keys that each query sees; by default those up to its own place, the last query seeing all.
+        scale: Of the scores; ``1 / sqrt(d)`` by default.
+        backend: A name of `BACKENDS`, or ``auto``: the one that was fastest when this machine was calibrated.
+
+    Returns:
+        As `query`; zero for heads that were not chosen and for queries that see nothing.
+
+    Raises:
+        UserError: More than one choice, a packed query without a plan, an unknown backend, or one that cannot run here.
+    """
+    if query.dim() == 2:
+        if plan is None:
+            raise UserError("packed rows need their plan", fix="pass plan=, the one that packed them")
+        return _attend_rows(query, key_bgtd, value_bgtd, weight_bnh, plan=plan, scale=scale, backend=backend)
+    if sum(choice is not None for choice in (index_bnk, head_mask_bnh, plan)) > 1:
+        raise UserError("a token's heads can be given in one way only", fix="give index_bnk, head_mask_bnh or plan")
+    batch, heads, queries, _ = query.shape
+    visible = plan.visible if plan is not None else visible
+    if visible is None:
+        visible = causal(batch, queries, key_bgtd.shape[2], device=query.device)
+    if index_bnk is not None:
+        empty_bnh = torch.zeros(batch, queries, heads, dtype=torch.bool, device=query.device)
+        head_mask_bnh = empty_bnh.scatter(2, index_bnk, True)
+    if backend == "reference":
+        gate_bnh = _gates(query, head_mask_bnh, weight_bnh, plan)
+        scale = query.shape[-1] ** -0.5 if scale is None else scale
+        return gated_attention(query, key_bgtd, value_bgtd, gate_bnh=gate_bnh, visible=visible, scale=scale)
+    if plan is None:
+        if head_mask_bnh is None:
+            head_mask_bnh = torch.ones(batch, queries, heads, dtype=torch.bool, device=query.device)
+        plan = routing_plan(head_mask_bnh, groups=key_bgtd.shape[1], visible=visible)
+    rows_rd = _attend_rows(plan.pack(query), key_bgtd, value_bgtd, weight_bnh, plan=plan, scale=scale, backend=backend)
+    return plan.unpack(rows_rd)
+
+
+def load_backend(name: str) -> Backend:
+    """Import a backend of packed rows."""
+    if name not in BACKENDS[1:]:
+        raise UserError("there is no such attention backend", value=name, alternatives=BACKENDS)
+    return cast(Backend, import_module(f"strop.heads.backends.{name}"))
+
+
+def _attend_rows(
+    query_rd: Tensor,
+    key_bgtd: Tensor,
+    value_bgtd: Tensor,
+    weight_bnh: Tensor | None,
+    *,
+    plan: RoutingPlan,
+    scale: float | None,
+    backend: str,
+) -> Tensor:
+    scale = query_rd.shape[-1] ** -0.5 if scale is None else scale
+    chosen = load_backend("gathered" if backend == "auto" else backend)
+    reason = chosen.missing(query_rd, plan)
+    if reason is not None:
+        raise UserError("this attention backend cannot run here", value=backend, why=reason)
+    out_rd = chosen.attend(query_rd, key_bgtd, value_bgtd, plan=plan, scale=scale)
+    if weight_bnh is None:
+        return out_rd
+    return out_rd * plan.pack_gate(weight_bnh)[:, None].to(out_rd.dtype)
+
+
+def _gates(
+    query_bhnd: Tensor, head_mask_bnh: Tensor | None, weight_bnh: Tensor | None, plan: RoutingPlan | None
+) -> Tensor:
+    """Return the gates of all heads, zero where a head was not chosen."""
+    batch, heads, queries, _ = query_bhnd.shape
+    if plan is not None:
+        flat = torch.zeros(batch * queries * heads, dtype=torch.bool, device=query_bhnd.device)
+        head_mask_bnh = flat.index_fill(0, plan.token_r * heads + plan.head_r, True).view(batch, queries, heads)
+    ones_bnh = torch.ones(batch, queries, heads, device=query_bhnd.device)
+    gate_bnh = ones_bnh if weight_bnh is None else weight_bnh
+    return gate_bnh if head_mask_bnh is None else gate_bnh.masked_fill(~head_mask_bnh, 0.0)

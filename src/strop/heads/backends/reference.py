@@ -1,0 +1,43 @@
+"""The oracle: attention of every head, then the gates. What the published code does, and what every backend must equal.
+
+Shapes: b batch rows, n queries, t keys, h query heads, g KV heads, d head width.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from strop.heads.visibility import Visible
+
+
+def dense_attention(
+    query_bhnd: Tensor, key_bgtd: Tensor, value_bgtd: Tensor, *, visible: Visible, scale: float
+) -> Tensor:
+    """Attend with every head through torch's own kernel; (b, h, n, d), zero for queries that see nothing."""
+    grouped = query_bhnd.shape[1] != key_bgtd.shape[1]
+    if visible.causal and query_bhnd.shape[2] == visible.keys:
+        return scaled_dot_product_attention(
+            query_bhnd, key_bgtd, value_bgtd, is_causal=True, scale=scale, enable_gqa=grouped
+        )
+    if visible.everything or (visible.causal and query_bhnd.shape[2] == 1):
+        return scaled_dot_product_attention(query_bhnd, key_bgtd, value_bgtd, scale=scale, enable_gqa=grouped)
+    mask_b1nt = visible.mask_bnt()[:, None]
+    out_bhnd = scaled_dot_product_attention(
+        query_bhnd, key_bgtd, value_bgtd, attn_mask=mask_b1nt, scale=scale, enable_gqa=grouped
+    )
+    return out_bhnd.masked_fill(~visible.seen_bn[:, None, :, None], 0.0)
+
+
+def gated_attention(
+    query_bhnd: Tensor,
+    key_bgtd: Tensor,
+    value_bgtd: Tensor,
+    *,
+    gate_bnh: Tensor,
+    visible: Visible,
+    scale: float,
+) -> Tensor:
+    """Attend with every head and multiply by the gates, which are 0 for heads that were not chosen; (b, h, n, d)."""
+    out_bhnd = dense_attention(query_bhnd, key_bgtd, value_bgtd, visible=visible, scale=scale)
+    return out_bhnd * gate_bnh.permute(0, 2, 1)[..., None].to(out_bhnd.dtype)
