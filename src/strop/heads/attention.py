@@ -8,6 +8,9 @@ Shapes: b batch rows, n queries, t keys, h query heads, g KV heads, d head width
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib import import_module
 from typing import Protocol, cast
 
@@ -21,6 +24,45 @@ from strop.heads.visibility import Visible, causal
 
 BACKENDS = ("reference", "gathered", "native", "triton", "flex")
 """The oracle, pure torch, C++ built on first use, GPU kernels, torch's FlexAttention."""
+
+
+_OVERRIDE: ContextVar[str | None] = ContextVar("strop_heads_backend", default=None)
+
+
+@contextmanager
+def using(name: str) -> Iterator[None]:
+    """Run everything inside the ``with`` by one backend, whatever a model or a call names.
+
+    Of this thread or task only; contexts nest. Checkpointed layers that are computed again in the backward pass need
+    the context around that pass too.
+
+    Args:
+        name: A name of `BACKENDS`, or ``auto``.
+
+    Raises:
+        UserError: There is no such backend.
+    """
+    _known(name)
+    token = _OVERRIDE.set(name)
+    try:
+        yield
+    finally:
+        _OVERRIDE.reset(token)
+
+
+def backend_now(named: str) -> str:
+    """Return the backend to use for a call that names one: the innermost `using`, else `named`.
+
+    Raises:
+        UserError: There is no such backend.
+    """
+    return _known(_OVERRIDE.get() or named)
+
+
+def _known(name: str) -> str:
+    if name != "auto" and name not in BACKENDS:
+        raise UserError("there is no such attention backend", value=name, alternatives=("auto", *BACKENDS))
+    return name
 
 
 class Backend(Protocol):
@@ -70,6 +112,7 @@ def moh_attention(
     Raises:
         UserError: More than one choice, a packed query without a plan, an unknown backend, or one that cannot run here.
     """
+    backend = backend_now(backend)
     if query.dim() == 2:
         if plan is None:
             raise UserError("packed rows need their plan", fix="pass plan=, the one that packed them")

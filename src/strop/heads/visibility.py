@@ -13,9 +13,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Visible:
-    """The keys ``first..last`` (both included) that each query sees; both never fall from one query to the next.
+    """The keys ``first..last`` (both included) that each query sees.
 
-    A query with ``first > last`` sees nothing: it is padding, its output is zero, and it is left out of every mean.
+    From one query that sees something to the next one that does, neither end falls. A query with ``first > last`` sees
+    nothing: it is padding, its output is zero, and it is left out of every mean.
 
     Attributes:
         first_bn: First visible key, int32.
@@ -84,10 +85,30 @@ def packed(starts_bn: Tensor) -> Visible:
     return Visible(starts_bn.int(), last_bn, starts_bn.shape[1])
 
 
+def windowed(visible: Visible, size: int) -> Visible:
+    """Let every query see at most the last `size` of its keys: sliding windows of local attention."""
+    first_bn = torch.maximum(visible.first_bn, visible.last_bn - (size - 1))
+    return Visible(first_bn, visible.last_bn, visible.keys)
+
+
 def from_mask(mask_bnt: Tensor) -> Visible | None:
-    """Read the intervals off a mask that is True where a key is visible; None where a query's keys have a gap."""
+    """Read the intervals off a mask that is True where a key is visible.
+
+    Returns:
+        The intervals, or None where a query's keys have a gap or an end falls from one query to a later one.
+    """
     count_bn = mask_bnt.sum(dim=-1, dtype=torch.int32)
     first_bn = mask_bnt.int().argmax(dim=-1).int()
     last_bn = torch.where(count_bn > 0, first_bn + count_bn - 1, -1)
     visible = Visible(first_bn, last_bn, mask_bnt.shape[-1])
-    return visible if torch.equal(visible.mask_bnt(), mask_bnt) else None
+    return visible if torch.equal(visible.mask_bnt(), mask_bnt) and _ends_rise(visible) else None
+
+
+def _ends_rise(visible: Visible) -> bool:
+    """Say whether neither end falls among the queries that see something."""
+    for row in range(visible.first_bn.shape[0]):
+        seen_n = visible.seen_bn[row]
+        for end_bn in (visible.first_bn, visible.last_bn):
+            if bool((end_bn[row][seen_n].diff() < 0).any()):
+                return False
+    return True
