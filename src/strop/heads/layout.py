@@ -104,6 +104,11 @@ class HeadLayout:
         return len(self.routed) if self.choice == "free" else len(self.routed) // max(len(self.routed_groups), 1)
 
     @property
+    def choices(self) -> int:
+        """Choices that a token makes in the layer: one, or one for each KV group with routed heads."""
+        return len(self.routed_groups) if self.choice == "per_group" else min(len(self.routed), 1)
+
+    @property
     def unit_name(self) -> str:
         """What a unit is, for people."""
         return {"free": "heads", "per_group": "heads of a KV group", "groups": "KV groups"}[self.choice]
