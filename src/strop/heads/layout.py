@@ -5,7 +5,9 @@ Query head ``i`` reads the keys of KV group ``i // (query_heads // kv_groups)``,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Literal
 
 from strop.errors import UserError
@@ -13,6 +15,9 @@ from strop.errors import UserError
 Choice = Literal["free", "per_group", "groups"]
 """Among what a token chooses: all routed heads of the layer (the paper), the routed heads inside each KV group (ours,
 the packed path's friend), or whole KV groups (ours, what lets decoding read fewer keys)."""
+
+ROUNDING = 0.005
+"""A share given with two decimals."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,8 +121,12 @@ class HeadLayout:
     @property
     def active_routed_heads(self) -> int:
         """Routed heads that a token uses, K of the paper."""
-        factor = {"free": 1, "per_group": len(self.routed_groups), "groups": self.heads_per_group}[self.choice]
-        return self.active * factor
+        return self.active * self.heads_per_step
+
+    @property
+    def heads_per_step(self) -> int:
+        """Heads that one more active unit adds."""
+        return {"free": 1, "per_group": len(self.routed_groups), "groups": self.heads_per_group}[self.choice]
 
     @property
     def active_heads(self) -> int:
@@ -146,3 +155,126 @@ class HeadLayout:
     def shared_in(self, group: int) -> int:
         """Count the shared heads of a KV group."""
         return sum(head // self.heads_per_group == group for head in self.shared)
+
+    def describe(self) -> str:
+        """Say the layout in one line: which heads are always on, what is chosen, how many heads that makes."""
+        parts = [f"{len(self.shared)} shared"] if self.shared else []
+        if self.routed:
+            where = f" in each of {self.choices} KV groups" if self.choice == "per_group" else ""
+            unit = "KV groups" if self.choice == "groups" else "heads"
+            parts.append(f"{self.active} of {self.units} routed {unit}{where}")
+        total = f"{self.active_heads} of {self.query_heads} heads active, {100 * self.active_share:.1f} %"
+        return f"{' + '.join(parts)} ({total})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActiveShare:
+    """How much of a model's attention runs for a token; a share without its kind of mean says little.
+
+    Attributes:
+        over_heads: Active heads over all heads of all layers: the mean over heads, which the paper's budgets use.
+        over_layers: Mean over layers of each layer's active share.
+        shared_among_active: Always-on heads over active heads.
+        routing_layers: Layers in which tokens choose.
+        layers: All layers.
+    """
+
+    over_heads: float
+    over_layers: float
+    shared_among_active: float
+    routing_layers: int
+    layers: int
+
+    def describe(self) -> str:
+        """Say the shares in one line, each with what it is a mean over."""
+        return (
+            f"{100 * self.over_heads:.1f} % of all heads active ({100 * self.over_layers:.1f} % as the mean over "
+            f"layers), {100 * self.shared_among_active:.1f} % of the active ones shared; tokens choose in "
+            f"{self.routing_layers} of {self.layers} layers"
+        )
+
+
+def active_share(layouts: Sequence[HeadLayout]) -> ActiveShare:
+    """Report the active share of a model.
+
+    ViT-S-75 (3+0/3 and 6+0/6 heads in 5 layers each, 3+6/12 in 22, 4+12/24 in 5): 323 of 429 heads, 75.29 %, but
+    80.63 % as the mean over layers.
+
+    Args:
+        layouts: One for each layer, at least one.
+    """
+    if not layouts:
+        raise UserError("a model without layers has no active share", fix="give the layout of every layer")
+    active = sum(layout.active_heads for layout in layouts)
+    # Heads that are on because every unit is taken are not shared: they have a gate of their own.
+    shared = sum(len(layout.shared) for layout in layouts)
+    return ActiveShare(
+        over_heads=active / sum(layout.query_heads for layout in layouts),
+        over_layers=sum(layout.active_share for layout in layouts) / len(layouts),
+        shared_among_active=shared / active if active else 0.0,
+        routing_layers=sum(0 < layout.active < layout.units for layout in layouts),
+        layers=len(layouts),
+    )
+
+
+def read_share(text: str) -> float:
+    """Read an active share as people write it: ``0.75``, ``75 %`` or ``7/9``.
+
+    Raises:
+        UserError: It is no number above 0 and up to 1.
+    """
+    plain = text.strip()
+    try:
+        share = float(Fraction(plain.removesuffix("%").strip())) / (100 if plain.endswith("%") else 1)
+    except (ValueError, ZeroDivisionError):
+        share = 0.0
+    if not 0.0 < share <= 1.0:
+        raise UserError(
+            "an active share is a part of all heads", value=text, fix="write it as 0.75, 75% or 3/4; at most 1"
+        )
+    return share
+
+
+def layout_for(
+    query_heads: int,
+    kv_groups: int,
+    *,
+    active_share: float,
+    shared: tuple[int, ...] = (),
+    choice: Choice = "per_group",
+) -> HeadLayout:
+    """Build the layout that keeps a share of a layer's heads active.
+
+    Args:
+        query_heads: Query heads, H.
+        kv_groups: KV heads, G.
+        active_share: Active heads, shared ones included, over all heads; above 0, at most 1. Two decimals are enough:
+            0.67 means 2 of 3.
+        shared: Heads that are always on.
+        choice: Among what a token chooses.
+
+    Raises:
+        UserError: No number of active units gives that share; the nearest shares that exist are named.
+    """
+    if not 0.0 < active_share <= 1.0:
+        raise UserError("an active share is above 0 and at most 1", value=active_share)
+    none = HeadLayout(query_heads=query_heads, kv_groups=kv_groups, shared=shared, active=0, choice=choice)
+    possible = [replace(none, active=active) for active in range(none.units + 1)]
+    # Static pruning is asked for by name, not by a share that happens to be the shared heads'.
+    possible = [layout for layout in possible if layout.active or not layout.routed]
+    found = min(possible, key=lambda layout: abs(layout.active_share - active_share))
+    # Two decimals name a share wherever shares lie further apart than that.
+    step = min(ROUNDING, none.heads_per_step / query_heads / 4)
+    if abs(found.active_share - active_share) <= step:
+        return found
+    nearest = sorted(possible, key=lambda layout: abs(layout.active_share - active_share))[:2]
+    raise UserError(
+        f"no number of active {none.unit_name} makes that share of {query_heads} heads in {kv_groups} KV groups, "
+        f"{len(shared)} of them shared",
+        value=active_share,
+        fix="take a share that divides, share other heads, or choose free heads instead of heads of each KV group",
+        alternatives=[
+            f"{layout.active_share:.3f} ({layout.active_heads} of {query_heads})"
+            for layout in sorted(nearest, key=lambda layout: layout.active_heads)
+        ],
+    )
