@@ -26,6 +26,15 @@ def test_different_samplings_never_share_a_batch(tiny: LocalModel) -> None:
     assert lengths == {0: 2, 1: 5, 2: 2}
 
 
+def test_calls_of_different_seeds_share_a_batch_and_answer_as_alone(tiny: LocalModel) -> None:
+    """The turns of several patients, each with a seed of its own, take one pass of the model."""
+    calls = [Call(f"Question {number}", Sampling(temperature=1.0, max_tokens=12, seed=number)) for number in range(4)]
+    [together] = list(tiny.complete(calls))
+    alone = [outcome for call in calls for batch in tiny.complete([call]) for _, outcome in batch]
+    texts = {place: outcome.text for place, outcome in together if isinstance(outcome, Completion)}
+    assert [texts[place] for place in range(4)] == [each.text for each in alone if isinstance(each, Completion)]
+
+
 def test_a_prompt_beyond_the_context_is_a_failure_and_a_long_one_gets_what_room_there_is(tiny: LocalModel) -> None:
     """The context is 128: 130 tokens fail, 124 leave room for four, an empty prompt fails."""
     prompts = ["go" + " go" * 129, "go" + " go" * 123, ""]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -41,7 +41,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class EncodedBatch(Batch):
-    """Calls of one sampling, the one with the longest prompt first.
+    """Calls of one sampling but for the seed, the one with the longest prompt first.
 
     Attributes:
         tokens: Their prompts, encoded.
@@ -51,7 +51,7 @@ class EncodedBatch(Batch):
 
 
 class Batching:
-    """Cuts calls into batches: same sampling, near in length, the longest first, samples of a prompt together."""
+    """Cuts calls into batches: same sampling but for the seed, the longest first, samples of a prompt together."""
 
     def __init__(
         self, folder: Path, *, dtype: str, chat: Chat, batch_size: int = 256, cache_bytes: int = CACHE_BYTES
@@ -95,17 +95,18 @@ class Batching:
 
     def _cut(self, calls: Sequence[Call], tokens: dict[Prompt, list[int]]) -> list[list[int]]:
         first = {prompt: order for order, prompt in enumerate(tokens)}
-        samplings = {sampling: order for order, sampling in enumerate(dict.fromkeys(call.sampling for call in calls))}
+        drawn = [replace(call.sampling, seed=0) for call in calls]  # a call's noise is its own, whatever its seed
+        samplings = {sampling: order for order, sampling in enumerate(dict.fromkeys(drawn))}
 
         def place(index: int) -> tuple[int, int, int, int]:
             call = calls[index]
-            return samplings[call.sampling], -len(tokens[call.prompt]), first[call.prompt], index
+            return samplings[drawn[index]], -len(tokens[call.prompt]), first[call.prompt], index
 
         batches: list[list[int]] = []
         longest = 0
         for index in sorted(range(len(calls)), key=place):
             call = calls[index]
-            opened = bool(batches) and calls[batches[-1][0]].sampling == call.sampling
+            opened = bool(batches) and drawn[batches[-1][0]] == drawn[index]
             if not opened or len(batches[-1]) >= min(self._batch_size, max(1, self._token_budget // longest)):
                 batches.append([])
                 # The first of a batch is the longest, so that it sets the length of all.
