@@ -2,9 +2,19 @@
 
 from strop.training.job import Finding, Kind, TrainingJob, TrainingOutcome
 from strop.training.launching import train
-from strop.training.settings import Launcher, LoraSettings, PreferenceSettings, RewardSettings, TrainingSettings
+from strop.training.settings import (
+    ContinueSettings,
+    Distillation,
+    Launcher,
+    LoraSettings,
+    PreferenceSettings,
+    RewardSettings,
+    TrainingSettings,
+)
 
 __all__ = [
+    "ContinueSettings",
+    "Distillation",
     "Finding",
     "Kind",
     "Launcher",

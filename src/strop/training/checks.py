@@ -197,11 +197,11 @@ def model_findings(
     invariance = _padding_invariance(model, pad, some, scores, settings)
     if not isinstance(settings, PreferenceSettings):
         loss = supervised_loss(scores, some)
-        return loss, [_likelihood_start(loss, loss, model), invariance]
+        return loss, [likelihood_start(loss, loss, model), invariance]
     if settings.loss == "orpo":
         loss = odds_ratio_loss(scores, some, beta=settings.beta)
         chosen = -fmean(row_scores[0] / len(row.responses[0]) for row_scores, row in zip(scores, some, strict=True))
-        return loss, [_likelihood_start(loss, chosen, model), invariance]
+        return loss, [likelihood_start(loss, chosen, model), invariance]
     if reference is None:
         reference = response_log_probs(model, some, pad=pad, reference=True)
     compared = [_per_token(sums, some) if settings.length_normalised else sums for sums in (scores, reference)]
@@ -219,7 +219,8 @@ def _per_token(sums: Scores, rows: Sequence[TokenisedRow]) -> Scores:
     ]
 
 
-def _likelihood_start(loss: float, nll: float, model: Any) -> Finding:
+def likelihood_start(loss: float, nll: float, model: Any) -> Finding:
+    """Say whether a starting model's loss is that of a model that belongs to its tokens."""
     uniform = math.log(model.config.get_text_config().vocab_size)
     finite, plausible = math.isfinite(loss), nll < uniform + ABOVE_UNIFORM
     return Finding(

@@ -9,12 +9,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Discriminator, Tag, model_validator
 
 from strop.records.tables import atomic_path
-from strop.training.settings import PreferenceSettings, RewardSettings, TrainingSettings
+from strop.training.settings import ContinueSettings, PreferenceSettings, RewardSettings, TrainingSettings
 
 BEST, LOOKS = "best.safetensors", "looks.json"
 """Files of a training whose state is chosen: the best state's weights, and the figures of every look."""
 
-Kind = Literal["sft", "dpo", "orpo", "reward"]
+Kind = Literal["sft", "dpo", "orpo", "reward", "continue"]
 
 
 class _Record(BaseModel):
@@ -34,6 +34,8 @@ class _Record(BaseModel):
 def _settings_kind(value: Any) -> str:
     if isinstance(value, RewardSettings) or (isinstance(value, dict) and "heads" in value):
         return "reward"
+    if isinstance(value, ContinueSettings) or (isinstance(value, dict) and "distillation" in value):
+        return "continue"
     preference = isinstance(value, PreferenceSettings) or (isinstance(value, dict) and "loss" in value)
     return "preference" if preference else "sft"
 
@@ -42,7 +44,8 @@ class TrainingJob(_Record):
     """One training, complete: the same job gives the same weights, in whatever process it runs."""
 
     kind: Kind
-    """Supervised fine-tuning on `SupervisedExample` rows; DPO, ORPO or a reward model on `PreferencePair` rows."""
+    """Supervised fine-tuning on `SupervisedExample` rows; DPO, ORPO or a reward model on `PreferencePair` rows; going on
+    with pre-training on documents, rows of `text`."""
     model: Path
     """Folder of the model to start from."""
     rows: Path
@@ -54,18 +57,23 @@ class TrainingJob(_Record):
     settings: Annotated[
         Annotated[PreferenceSettings, Tag("preference")]
         | Annotated[RewardSettings, Tag("reward")]
+        | Annotated[ContinueSettings, Tag("continue")]
         | Annotated[TrainingSettings, Tag("sft")],
         Discriminator(_settings_kind),
     ]
-    """How to train; `PreferenceSettings` for DPO and ORPO, `RewardSettings` for a reward model."""
+    """How to train; `PreferenceSettings` for DPO and ORPO, `RewardSettings` for a reward model, `ContinueSettings` for
+    plain text."""
     seed: int
     """Seed of the row order, of adapter initialisation and of dropout."""
     reference: Path | None = None
     """DPO: folder of the reference model; null is the start."""
+    teacher: Path | None = None
+    """Plain text: folder of the model whose predictions are learned where the settings say `distillation`."""
     adapter: Path | None = None
     """LoRA: folder of an adapter on `model` to go on training; null starts with a fresh one."""
     development: Path | None = None
-    """Reward model: table of pairs on which the best state of the training is chosen; null keeps the last."""
+    """Reward model: table of pairs on which the best state of the training is chosen; null keeps the last. Plain text:
+    documents on which the curve is watched; they choose nothing."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` is the GPU where there is one."""
 
@@ -76,10 +84,13 @@ class TrainingJob(_Record):
             loss = self.settings.loss
         if loss != self.kind:
             raise ValueError(f"a job of kind {self.kind!r} has settings for {loss!r}")
-        if self.development is not None and self.kind != "reward":
+        if self.development is not None and self.kind not in ("reward", "continue"):
             raise ValueError(f"a job of kind {self.kind!r} chooses no state by development pairs")
         if self.reference is not None and self.kind != "dpo":
             raise ValueError(f"a job of kind {self.kind!r} has no reference")
+        distilled = isinstance(self.settings, ContinueSettings) and self.settings.distillation is not None
+        if distilled != (self.teacher is not None):
+            raise ValueError("a job has a 'teacher' exactly where its settings say 'distillation'")
         if self.adapter is not None and self.settings.lora is None:
             raise ValueError("a job that goes on training an adapter needs 'lora' settings")
         if self.adapter is not None and self.kind == "dpo" and self.reference is None:

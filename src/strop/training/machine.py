@@ -45,6 +45,7 @@ def train_in(
     seed: int,
     reference: Model | None = None,
     adapter: Path | None = None,
+    teacher: Model | None = None,
     development: Path | None = None,
 ) -> None:
     """Train `base` on a table of rows; the artifact is the folder `model` with `outcome.json`.
@@ -59,7 +60,8 @@ def train_in(
         seed: Of the row order and of adapters.
         reference: DPO: the reference model where it is not `base`.
         adapter: LoRA: folder of an adapter on `base` to go on training.
-        development: Reward model: table of pairs on which the best state is chosen.
+        teacher: Plain text: the model whose predictions are learned.
+        development: Reward model: table of pairs on which the best state is chosen. Plain text: documents to watch.
     """
     job = TrainingJob(
         kind=kind,
@@ -71,6 +73,7 @@ def train_in(
         seed=seed,
         reference=None if reference is None else weights_of(reference),
         adapter=adapter,
+        teacher=None if teacher is None else weights_of(teacher),
         development=development,
         device="cpu" if machine.device == "cpu" else "auto",
     )

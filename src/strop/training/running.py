@@ -18,7 +18,8 @@ from strop.records.rows import PreferencePair, SupervisedExample
 from strop.records.tables import read_table
 from strop.training.arguments import COMPLETE, checkpoint_folder
 from strop.training.checks import after_training, before_training, refuse
-from strop.training.curve import Curve
+from strop.training.continuing import prepare
+from strop.training.curve import Curve, sft_verdict
 from strop.training.job import BEST, LOOKS, Finding, Kind, TrainingJob, TrainingOutcome
 from strop.training.preference import dpo_trainer, orpo_trainer
 from strop.training.rendering import TokenisedRows, tokenise
@@ -86,11 +87,15 @@ class Prepared:
 
 def _execute(job: TrainingJob, advance: Advance) -> TrainingOutcome:
     started = time.monotonic()
-    for start in filter(None, (job.model, job.reference)):
+    for start in filter(None, (job.model, job.reference, job.teacher)):
         plain_model(start)
-    records = read_rows(job.rows, job.kind)
-    claim(job)
-    ready = _reward_model(job, records) if job.kind == "reward" else _language_model(job, records)
+    if job.kind == "continue":
+        claim(job)
+        ready = _plain_text(job)
+    else:
+        records = read_rows(job.rows, job.kind)
+        claim(job)
+        ready = _reward_model(job, records) if job.kind == "reward" else _language_model(job, records)
     checkpoint = _train(job, ready.trainer, advance)
     ready.finish()
     curve = _curve(ready.trainer)
@@ -126,6 +131,18 @@ def _language_model(job: TrainingJob, records: Sequence[SupervisedExample | Pref
         findings,
         finish=lambda: save(job, trainer, *described),
         verdict=lambda curve: after_training(job, rows, curve),
+    )
+
+
+def _plain_text(job: TrainingJob) -> Prepared:
+    ready = prepare(job)
+    return Prepared(
+        ready.trainer,
+        ready.rows,
+        ready.step0,
+        ready.findings,
+        finish=lambda: save(job, ready.trainer, *ready.described),
+        verdict=lambda curve: [sft_verdict(curve)],
     )
 
 
@@ -198,7 +215,7 @@ def claim(job: TrainingJob) -> None:
     job.work.mkdir(parents=True, exist_ok=True)
     owner = job.work / "owner"
     starts = " ".join(
-        start_revision(folder) for folder in (job.model, job.reference, job.adapter) if folder is not None
+        start_revision(folder) for folder in (job.model, job.reference, job.adapter, job.teacher) if folder is not None
     )
     tables = " ".join(file_hash(table) for table in (job.rows, job.development) if table is not None)
     identity = f"{job.fingerprint()} {starts} {tables}"

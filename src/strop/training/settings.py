@@ -117,6 +117,29 @@ class RewardSettings(TrainingSettings):
         return self
 
 
+class Distillation(Config):
+    """Learning from a dense teacher's predictions (Hinton et al., 2015, arXiv 1503.02531), beside the text's own."""
+
+    weight: float = Field(0.5, ge=0, le=1)
+    """Share of the loss that is the divergence from the teacher; the rest is the text's likelihood."""
+    temperature: float = Field(1.0, gt=0)
+    """Both distributions are softened by it; the divergence is multiplied by its square, which keeps the gradient's
+    size."""
+
+
+class ContinueSettings(TrainingSettings):
+    """Going on with pre-training: plain text, packed into blocks of `max_length` tokens that all carry loss."""
+
+    balance: float = Field(0.0, ge=0)
+    """Weight of the load-balance term of a model whose heads are routed (0.01 in the paper); dense models have none."""
+    distillation: Distillation | None = None
+    """What is learned from the job's teacher; null learns from the text alone."""
+    router_rate: float = Field(1.0, gt=0)
+    """Learning rate of a learned router over that of the other weights."""
+    evaluate_steps: int = Field(0, ge=0)
+    """With development text: steps between looks at it, for the learning curve; 0 looks at the end alone."""
+
+
 class Launcher(Config):
     """Where a training runs: inside this process, or in processes that `accelerate launch` starts."""
 

@@ -98,6 +98,8 @@ def load_start(model: Path, settings: TrainingSettings) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
+    import strop.heads  # noqa: F401  # makes transformers know models with routed heads
+
     frozen_half = settings.lora is not None and settings.precision == "bf16"
     dtype = torch.bfloat16 if frozen_half else torch.float32
     if (model / ADAPTER_CONFIG).is_file():
