@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 import torch
+from tests.training.conftest import WORDS
+from tests.training.test_equivalence import assert_same_curve, kill_at
 
 from strop.errors import UserError
 from strop.records.tables import write_table
@@ -17,8 +19,6 @@ from strop.training import ContinueSettings, TrainingJob, train
 from strop.training.blocks import block_ids, cut, packed
 from strop.training.continuing import read_documents
 from strop.training.weights import load_start, load_tokenizer
-from tests.training.conftest import WORDS
-from tests.training.test_equivalence import assert_same_curve, kill_at
 
 TextJob = Callable[..., TrainingJob]
 

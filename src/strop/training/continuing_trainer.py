@@ -73,7 +73,7 @@ class ContinueTrainer(Contained, Trainer):  # type: ignore[misc]
             routed.coefficient = self._settings.balance * share
         logits = model(input_ids=ids, use_cache=False).logits[:, :-1].float()
         terms = {"likelihood": nll_loss(log_softmax(logits, -1).flatten(0, 1), ids[:, 1:].flatten())}
-        loss = terms["likelihood"]
+        loss: Tensor = terms["likelihood"]
         if self._teacher is not None and self._settings.distillation is not None:
             weight, temperature = self._settings.distillation.weight, self._settings.distillation.temperature
             with torch.no_grad():
@@ -84,7 +84,7 @@ class ContinueTrainer(Contained, Trainer):  # type: ignore[misc]
             terms["balance"] = torch.stack([torch.as_tensor(value).detach() for value in routed.values.values()]).mean()
         for name, value in terms.items():
             self._terms[name] = self._terms.get(name, 0.0) + value.detach() * share
-        return loss * share * self.current_gradient_accumulation_steps
+        return loss * (share * int(self.current_gradient_accumulation_steps))
 
     def log(self, logs: dict[str, float], *arguments: Any, **named: Any) -> None:
         """Add the terms of the step, and the look at held-back text where one is due, to what is logged."""

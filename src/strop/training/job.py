@@ -44,8 +44,8 @@ class TrainingJob(_Record):
     """One training, complete: the same job gives the same weights, in whatever process it runs."""
 
     kind: Kind
-    """Supervised fine-tuning on `SupervisedExample` rows; DPO, ORPO or a reward model on `PreferencePair` rows; going on
-    with pre-training on documents, rows of `text`."""
+    """Supervised fine-tuning on `SupervisedExample` rows; DPO, ORPO or a reward model on `PreferencePair` rows; going
+    on with pre-training on documents, rows of `text`."""
     model: Path
     """Folder of the model to start from."""
     rows: Path

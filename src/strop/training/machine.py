@@ -45,7 +45,6 @@ def train_in(
     seed: int,
     reference: Model | None = None,
     adapter: Path | None = None,
-    teacher: Model | None = None,
     development: Path | None = None,
 ) -> None:
     """Train `base` on a table of rows; the artifact is the folder `model` with `outcome.json`.
@@ -58,9 +57,8 @@ def train_in(
         settings: How.
         machine: Where.
         seed: Of the row order and of adapters.
-        reference: DPO: the reference model where it is not `base`.
+        reference: DPO: the reference model where it is not `base`. Plain text: the teacher.
         adapter: LoRA: folder of an adapter on `base` to go on training.
-        teacher: Plain text: the model whose predictions are learned.
         development: Reward model: table of pairs on which the best state is chosen. Plain text: documents to watch.
     """
     job = TrainingJob(
@@ -71,9 +69,8 @@ def train_in(
         work=stage.work,
         settings=settings,
         seed=seed,
-        reference=None if reference is None else weights_of(reference),
         adapter=adapter,
-        teacher=None if teacher is None else weights_of(teacher),
+        **{} if reference is None else {"teacher" if kind == "continue" else "reference": weights_of(reference)},
         development=development,
         device="cpu" if machine.device == "cpu" else "auto",
     )
