@@ -145,7 +145,8 @@ def profile(
         told: Takes a line of progress.
 
     Raises:
-        UserError: The folder holds a dense model or none, a length exceeds the context, a number is below 1, or a name is unknown.
+        UserError: The folder holds a dense model or none, a length exceeds the context, a number is below 1,
+            or a name is unknown.
     """
     _check_numbers(batch=batch, rounds=rounds, threads=threads)
     _check_names("step", steps, STEPS)
