@@ -132,7 +132,7 @@ def test_injection_changes_gradients_only() -> None:
 
 @pytest.mark.parametrize(("reentrant", "needs_input_gradient"), [(True, True), (False, True), (False, False)])
 def test_gradient_checkpointing_counts_once(reentrant: bool, needs_input_gradient: bool) -> None:
-    """The layer runs twice, the value's gradient arrives once. (Reentrant needs an input that has a gradient.)"""
+    """The layer runs twice, the value's gradient arrives once; reentrant needs an input that has a gradient."""
     layer = Layer(0.3)
     hidden = tokens().requires_grad_(needs_input_gradient)
     output = checkpoint(layer, hidden, use_reentrant=reentrant)

@@ -23,6 +23,7 @@ from strop.heads.gates import (
     norm_score,
     refuse_bad_scores,
     routing_type,
+    softmax,
     straight_through,
     top_k,
     two_stage_gates,
@@ -110,7 +111,7 @@ class LearnedRouter(nn.Module):
         return Routing(
             mask_bnh=_spread_mask(layout, picked_bnce),
             gate_bnh=_spread(layout, shared_gate, routed_gate),
-            probability_bnce=routed_bnce.softmax(-1) if watched else None,
+            probability_bnce=softmax(routed_bnce) if watched else None,
             picked_bnce=picked_bnce,
         )
 
@@ -120,7 +121,7 @@ class LearnedRouter(nn.Module):
         kept: list[Tensor] = [stage.weight for stage in stages if stage is not None]
         weight_uD = kept[0] if len(kept) == 1 else torch.cat(kept)
         dtype = routing_type(hidden_bnD)
-        with torch.autocast(hidden_bnD.device.type, enabled=False):
+        with torch.autocast(hidden_bnD.device.type, enabled=False):  # it would round the scores to bfloat16
             logits_bnu = linear(hidden_bnD.to(dtype), weight_uD.to(dtype))
         refuse_bad_scores(logits_bnu, what="the router's scores of its input")
         parts = iter(torch.split(logits_bnu, [weight.shape[0] for weight in kept], dim=-1))
