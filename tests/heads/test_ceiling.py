@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import ROUND_HALF_UP, Decimal
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -250,3 +251,30 @@ def test_shares_outside_are_refused(share: float) -> None:
 def test_impossible_groups_are_refused() -> None:
     with pytest.raises(UserError, match="among those that compete"):
         group_use(4, 5, 2)
+
+
+SMOLLM2 = DecoderShape(width=576, layers=30, query_heads=9, kv_groups=3, head_width=64, mlp_width=1536)
+PAGE = Path(__file__).parents[2] / "docs" / "heads.md"
+
+
+@pytest.mark.parametrize(
+    ("shape", "tokens"),
+    [*((LLAMA3_8B, n * K) for n in (2, 8, 32, 128)), (SMOLLM2, 512), (SMOLLM2, 2 * K), (SMOLLM2, 8 * K)],
+)
+def test_page_of_prefill(shape: DecoderShape, tokens: int) -> None:
+    columns = [
+        " / ".join(f"{prefill_speedup(shape, tokens, share, skipped=skipped):.2f}" for share in (0.25, *SHARES))
+        for skipped in (CORE, NORM_ROUTER, LEARNED_ROUTER)
+    ]
+    share = f"{100 * prefill_flops(shape, tokens).attention_share:.1f} %"
+    assert f"| {tokens:,} | {share} | {' | '.join(columns)} |" in PAGE.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("tokens", "batch"), [(n * K, batch) for n in (2, 8, 32) for batch in (1, 32)])
+def test_page_of_decoding(tokens: int, batch: int) -> None:
+    read = decode_bytes(LLAMA3_8B, tokens, batch)
+    shares = (0.25, 0.5, 0.75)
+    heads = [decode_speedup(read, batch, r, idle=group_use(32, round(32 * r), 4)[0]) for r in shares]
+    groups = [decode_speedup(read, batch, r, idle=1 - r) for r in shares]
+    columns = (" / ".join(f"{bound:.2f}" for bound in bounds) for bounds in (heads, groups))
+    assert f"| {batch} | {100 * read.kv_share:.0f} % | {' | '.join(columns)} |" in PAGE.read_text(encoding="utf-8")
