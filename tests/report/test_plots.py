@@ -5,7 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from strop.report import Bar, Bars, Curve, Document, Estimate, Line, Selection
+import pytest
+
+from strop.report import Bar, Bars, Curve, Document, Estimate, HeatMap, Line, Selection
 from strop.report.plots import figure_svg
 
 SAMPLE = """
@@ -42,6 +44,7 @@ def test_figures_without_data() -> None:
     assert "<svg" in figure_svg(Curve("t", "c", (), "v", (), ()), index=0)
     assert "<svg" in figure_svg(Bars("t", "c", "v", ()), index=0)
     assert "<svg" in figure_svg(Selection("t", "c", ()), index=0)
+    assert "<svg" in figure_svg(HeatMap("t", "c", (), (), (), "v"), index=0)
 
 
 def test_a_missing_point_is_a_gap() -> None:
@@ -51,3 +54,16 @@ def test_a_missing_point_is_a_gap() -> None:
     svg = figure_svg(curve, index=0)
     assert "nan" not in svg.lower()
     assert "b \N{EN DASH}" in svg, "the description says that it is missing"
+
+
+def test_a_heat_map_is_as_strong_as_its_values() -> None:
+    """0.2 is the palest (0.06), 0.7 the darkest (0.96), 0.45 half way (0.51); what is missing has no cell."""
+    figure = HeatMap("t", "c", ("layer 1", "layer 2"), ("a", "b"), ((0.2, 0.7), (0.45, None)), "use")
+    svg = figure_svg(figure, index=0)
+    assert [svg.count(f"opacity: {strength}") for strength in ("0.06", "0.96", "0.51")] == [1, 1, 1]
+    assert "use: 2 rows, 2 columns, 20.0 % to 70.0 %" in svg
+
+
+def test_a_heat_map_with_a_value_too_many_is_refused() -> None:
+    with pytest.raises(ValueError, match="rows and columns"):
+        HeatMap("t", "c", ("a",), ("b",), ((0.1, 0.2),), "v")

@@ -180,7 +180,33 @@ class Selection:
     kind: Literal["selection"] = "selection"
 
 
-Figure = Annotated[Curve | Bars | Selection, Field(discriminator="kind")]
+@dataclass(frozen=True, config=_RECORD)
+class HeatMap:
+    """A value for each pair of a row and a column, as the use of each head in each layer; darker is more.
+
+    Attributes:
+        rows: Names, the first on top.
+        columns: Names, the first on the left.
+        values: A tuple for each row, a value for each column; None where there is none, which stays empty.
+        value_label: What the values are.
+        unit: How to show them.
+    """
+
+    title: str
+    caption: str
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    values: tuple[tuple[float | None, ...], ...]
+    value_label: str
+    unit: Unit = "share"
+    kind: Literal["heat_map"] = "heat_map"
+
+    def __post_init__(self) -> None:
+        if len(self.values) != len(self.rows) or any(len(row) != len(self.columns) for row in self.values):
+            raise ValueError("a heat map has a value, or None, for each of its rows and columns")
+
+
+Figure = Annotated[Curve | Bars | Selection | HeatMap, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True, config=_RECORD)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from strop.records.document import Bars, Curve, Estimate, Figure, Reference, Selection, Unit
+from strop.records.document import Bars, Curve, Estimate, Figure, HeatMap, Reference, Selection, Unit
 from strop.report.numbers import amount
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # Inches that come out at about the same text size in one column of the page and across both.
 COLUMN_INCHES, PAGE_INCHES = 5.6, 11.4
+MANY_ROWS = 16
+"""Rows of a heat map above which only every fifth is named."""
 # Stand-in colours, each replaced by the page's CSS variable of that name.
 INK, MUTED, RULE, ACCENT, WARM = "#010101", "#020202", "#030303", "#040404", "#050505"
 _VARIABLES = {INK: "ink", MUTED: "muted", RULE: "rule", ACCENT: "accent", WARM: "warm"}
@@ -63,6 +65,8 @@ def figure_svg(figure: Figure, *, index: int, wide: bool = False) -> str:
             svg = _drawn(figure.title, (width, 0.9 + 0.34 * len(figure.bars)), lambda axes: _bars(axes, figure))
         case Selection():
             svg = _drawn(figure.title, (width, height), lambda axes: _selection(axes, figure))
+        case HeatMap():
+            svg = _drawn(figure.title, (width, 1.2 + 0.16 * len(figure.rows)), lambda axes: _heat_map(axes, figure))
     return _inline(svg, figure, index)
 
 
@@ -125,6 +129,15 @@ def _described(figure: Figure) -> str:
                 f"correct, {amount(each.before.value, 'share')} of all"
                 for each in figure.rounds
             )
+        case HeatMap():
+            least, most = _ends(figure)
+            size = f"{len(figure.rows)} rows, {len(figure.columns)} columns"
+            return f"{figure.value_label}: {size}, {amount(least, figure.unit)} to {amount(most, figure.unit)}"
+
+
+def _ends(figure: HeatMap) -> tuple[float | None, float | None]:
+    known = [value for row in figure.values for value in row if value is not None]
+    return min(known, default=None), max(known, default=None)
 
 
 def _listed(named: Sequence[tuple[str, Estimate]], references: Sequence[Reference]) -> str:
@@ -238,6 +251,27 @@ def _selection(axes: Axes, figure: Selection) -> None:
     axes.set_ylabel("labels that are correct")
     axes.grid(axis="y")
     _number_axis(axes.yaxis, "share")
+
+
+def _heat_map(axes: Axes, figure: HeatMap) -> None:
+    from matplotlib.patches import Rectangle
+
+    least, most = _ends(figure)
+    for place, row in enumerate(figure.values):
+        for column, value in enumerate(row):
+            if value is None or least is None or most is None:
+                continue
+            strength = 1.0 if most == least else (value - least) / (most - least)
+            # The palest cell is still a cell: nothing at all is a missing value.
+            cell = Rectangle((column - 0.5, place - 0.5), 0.96, 0.94, color=ACCENT, alpha=0.06 + 0.9 * strength)
+            axes.add_patch(cell)
+    axes.set_xlim(-0.55, len(figure.columns) - 0.45)
+    axes.set_ylim(len(figure.rows) - 0.45, -0.55)
+    axes.set_xticks(range(len(figure.columns)), figure.columns)
+    every = 1 if len(figure.rows) <= MANY_ROWS else 5
+    axes.set_yticks(range(0, len(figure.rows), every), figure.rows[::every])
+    told = f"{figure.value_label}: {amount(least, figure.unit)} (pale) to {amount(most, figure.unit)} (dark)"
+    axes.set_xlabel(told)
 
 
 def _point(axes: Axes, point: tuple[int, Estimate], color: str) -> None:
