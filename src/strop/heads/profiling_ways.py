@@ -157,7 +157,7 @@ def _decode(opened: Profiled, model: Any, tokens_bn: Tensor) -> Callable[[], Non
         model.eval()
         with torch.inference_mode():
             model(input_ids=token_b1, past_key_values=cache, use_cache=True)
-            cache.crop(length - 1)
+            cache.crop(-1)
 
     return call
 
