@@ -75,7 +75,7 @@ def test_the_gradient_of_a_text_is_that_of_scaled_weights(make: Any) -> None:
     """One gate for a text scales the head's columns: a central difference of the loss of each text alone."""
     model, ids = make(), texts(2)
     measured = gradient_importance(model, [{"input_ids": ids}], unit="text")
-    step, slopes = 1e-4, []
+    step, slopes = 1e-2, []  # these models normalise in float32, whatever their type
     for text in ids:
         losses = []
         for factor in (1 + step, 1 - step):
@@ -84,7 +84,7 @@ def test_the_gradient_of_a_text_is_that_of_scaled_weights(make: Any) -> None:
             losses.append(summed_loss(model, text))
             columns(model, 1, 2).data.copy_(kept)
         slopes.append(abs(losses[0] - losses[1]) / (2 * step))
-    assert measured[1, 2].item() == pytest.approx(sum(slopes) / 12, rel=1e-5)
+    assert measured[1, 2].item() == pytest.approx(sum(slopes) / 12, rel=1e-3)
 
 
 def test_a_head_that_nobody_reads_does_not_matter() -> None:
