@@ -1,0 +1,155 @@
+"""C++ kernels on the CPU, built on first use: attention of the packed rows, forward and backward.
+
+float32 only, and head widths that are a multiple of 16 up to 256; results do not depend on the number of threads.
+Needs a C++ compiler and a processor with AVX2 and FMA or AVX-512; `available` says what is missing.
+
+Shapes: b batch rows, g KV heads, t keys, d head width, r rows of the plan.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from strop.errors import UserError
+from strop.heads.backends.native_build import load
+from strop.heads.plan import RoutingPlan
+
+WIDTH_STEP = 16
+WIDEST = 256
+
+
+WANTED_TASKS = 8
+FEWEST_KEYS = 1024
+"""A cut costs another preparation of the rows, so short segments stay whole. Threads have no say in it, or else the
+gradients would depend on them."""
+
+
+class _Problem(ctypes.Structure):
+    """`Problem` of csrc/rows.hpp."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("query", "key", "value", "offset", "first", "last")),
+        *((name, ctypes.c_int64) for name in ("segments", "groups", "keys", "width")),
+        *((name, ctypes.c_int64) for name in ("key_batch", "key_group", "key_token")),
+        *((name, ctypes.c_int64) for name in ("value_batch", "value_group", "value_token")),
+        ("scale", ctypes.c_float),
+    )
+
+
+class _Gradients(ctypes.Structure):
+    """`Gradients` of csrc/attention_gradient.cpp."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("out", "peak", "total", "out_gradient", "query", "key", "value")),
+        *((name, ctypes.c_int64) for name in ("ranges", "rows")),
+    )
+
+
+def available() -> str | None:
+    """Say why there are no kernels on this machine, or None where there are; builds them on the first call."""
+    return load().why
+
+
+def missing(query: Tensor, plan: RoutingPlan) -> str | None:
+    """Say why this call cannot run here, or None where it can."""
+    if query.device.type != "cpu":
+        return f"the native kernels run on the CPU, and the tensors are on {query.device.type}"
+    if query.dtype != torch.float32:
+        return f"the native kernels compute in float32, and the queries are {str(query.dtype).removeprefix('torch.')}"
+    width = query.shape[-1]
+    if width % WIDTH_STEP or not 0 < width <= WIDEST:
+        return f"the native kernels want a head width that is a multiple of {WIDTH_STEP}, up to {WIDEST}; it is {width}"
+    return available()
+
+
+def attend(query_rd: Tensor, key_bgtd: Tensor, value_bgtd: Tensor, *, plan: RoutingPlan, scale: float) -> Tensor:
+    """Attend from every row to the keys that it sees; (r, d), zero for rows that see nothing. Differentiable."""
+    out_rd: Tensor = _Attend.apply(query_rd, key_bgtd, value_bgtd, plan, scale)  # type: ignore[no-untyped-call]
+    return out_rd
+
+
+class _Attend(torch.autograd.Function):
+    """Attention of packed rows; keeps the peak and the sum of each row's scores for the gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, plan: RoutingPlan, scale: float) -> Tensor:
+        query, key, value = query.contiguous(), _readable(key), _readable(value)
+        out = torch.empty_like(query)
+        peak, total = query.new_empty(2, plan.rows)
+        problem, kept = _problem(query, key, value, plan, scale)
+        _check(
+            load().library.strop_attend(  # type: ignore[union-attr]  # `missing` was asked before
+                ctypes.byref(problem), _at(out), _at(peak), _at(total), torch.get_num_threads()
+            )
+        )
+        del kept
+        ctx.save_for_backward(query, key, value, out, peak, total)
+        ctx.plan, ctx.scale = plan, scale
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, out, peak, total = ctx.saved_tensors
+        (out_gradient,) = (gradient.contiguous() for gradient in gradients)
+        plan: RoutingPlan = ctx.plan
+        ranges = _ranges(plan, key.shape[1], key.shape[2])
+        query_gradient = query.new_zeros(ranges, *query.shape)
+        key_gradient, value_gradient = key.new_zeros(key.shape), value.new_zeros(value.shape)
+        problem, kept = _problem(query, key, value, plan, ctx.scale)
+        tensors = out, peak, total, out_gradient, query_gradient, key_gradient, value_gradient
+        arguments = _Gradients(*(_at(tensor) for tensor in tensors), ranges, plan.rows)
+        library = load().library
+        _check(
+            library.strop_attend_gradient(  # type: ignore[union-attr]
+                ctypes.byref(problem), ctypes.byref(arguments), torch.get_num_threads()
+            )
+        )
+        del kept
+        query_gradient = query_gradient[0] if ranges == 1 else query_gradient.sum(0)
+        return query_gradient, key_gradient, value_gradient, None, None
+
+
+def _ranges(plan: RoutingPlan, groups: int, keys: int) -> int:
+    """Into how many ranges the keys of a segment are cut in the backward pass: enough for a few threads."""
+    return max(1, min(-(-WANTED_TASKS // (plan.batch * groups)), keys // FEWEST_KEYS))
+
+
+def _problem(
+    query: Tensor, key: Tensor, value: Tensor, plan: RoutingPlan, scale: float
+) -> tuple[_Problem, tuple[Tensor, ...]]:
+    """Return the arguments for C, and the tensors that must live as long as they do."""
+    kept = plan.offset_s.contiguous(), plan.first_r.contiguous(), plan.last_r.contiguous()
+    groups, keys = key.shape[1], key.shape[2]
+    return (
+        _Problem(
+            *(_at(tensor) for tensor in (query, key, value, *kept)),
+            plan.batch * groups,
+            groups,
+            keys,
+            query.shape[-1],
+            *key.stride()[:3],
+            *value.stride()[:3],
+            scale,
+        ),
+        kept,
+    )
+
+
+def _readable(tensor_bgtd: Tensor) -> Tensor:
+    """Return the tensor in float32 with the numbers of one token side by side; other strides do not matter."""
+    if tensor_bgtd.dtype != torch.float32:
+        raise UserError("the native kernels compute in float32", value=str(tensor_bgtd.dtype))
+    return tensor_bgtd if tensor_bgtd.stride(-1) == 1 else tensor_bgtd.contiguous()
+
+
+def _at(tensor: Tensor) -> ctypes.c_void_p:
+    return ctypes.c_void_p(tensor.data_ptr())
+
+
+def _check(code: int) -> None:
+    if code:
+        raise MemoryError("the native attention kernels got no memory for their buffers")
