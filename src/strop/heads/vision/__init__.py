@@ -1,0 +1,1 @@
+"""Mixture-of-head attention in vision transformers: ViT of transformers, DiT of diffusers, published budgets."""
