@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from strop.errors import UserError
 from strop.heads.attention import moh_attention
@@ -403,6 +404,26 @@ def test_finite_differences_of_the_whole_layer(name: str, kind: RouterKind) -> N
     slope = sum(float((gradient * direction[name]).sum()) for name, gradient in zip(parameters, gradients, strict=True))
     step = 1e-6
     assert slope == pytest.approx((loss(step).item() - loss(-step).item()) / (2 * step), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ROUTERS)
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_gradient_checkpointing_changes_nothing(kind: RouterKind, reentrant: bool) -> None:
+    """A reentrant checkpoint runs first without gradient, where the norm router gives no gates: the same numbers."""
+    layer = Attention(LAYOUTS["one_shared_each"], kind)
+    plain, saved = (
+        layer(hidden().requires_grad_()),
+        checkpoint(layer, hidden().requires_grad_(), use_reentrant=reentrant),
+    )
+    assert isinstance(saved, Tensor)
+    assert torch.equal(plain, saved)
+    weights = list(layer.parameters())
+    gradients = []
+    for output in (plain, saved):
+        layer.zero_grad()
+        output.square().sum().backward()
+        gradients.append([weight.grad for weight in weights])
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=0, atol=0)
 
 
 def test_routers_survive_copying_and_saving() -> None:
