@@ -6,10 +6,12 @@ Static pruning keeps the heads that matter most at the same share, the strongest
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 from strop.heads.layout import HeadLayout, layout_for
-from strop.methods.mixture_of_heads.config import Heads, SharedBy
+from strop.heads.sharing import first_heads, heads_of_each_group, important_heads, shared_heads
+from strop.methods.mixture_of_heads.config import Heads
 
 Arm = Literal["pruned", "moh"]
 ARMS: tuple[Arm, ...] = ("pruned", "moh")
@@ -25,42 +27,6 @@ def arm_name(heads: str, arm: Arm) -> str:
     return f"{heads}-{arm}"
 
 
-def ranked(importance: Sequence[float], *, by: SharedBy) -> list[int]:
-    """Return the heads of a layer, those that matter most first; of equal ones the lower number."""
-    if by == "first":
-        return list(range(len(importance)))
-    return sorted(range(len(importance)), key=lambda head: (-importance[head], head))
-
-
-def shared_heads(heads: Heads, importance: Sequence[float], *, kv_groups: int) -> tuple[int, ...]:
-    """Return the heads of one layer that are always on, ascending.
-
-    4 heads in 2 groups with importance (1, 4, 3, 2), one shared head in each group: heads 1 and 2.
-
-    Args:
-        heads: How many, among what, and by which order.
-        importance: Of the layer's query heads.
-        kv_groups: KV groups of the layer.
-    """
-    return _kept(heads.choice, heads.shared, importance, by=heads.shared_by, kv_groups=kv_groups)
-
-
-def _kept(choice: str, count: int, importance: Sequence[float], *, by: SharedBy, kv_groups: int) -> tuple[int, ...]:
-    """Return `count` heads of the layer, of each group, or all heads of `count` groups."""
-    width = len(importance) // kv_groups
-    if choice == "free":
-        return tuple(sorted(ranked(importance, by=by)[:count]))
-    groups = [list(importance[start : start + width]) for start in range(0, len(importance), width)]
-    if choice == "per_group":
-        return tuple(
-            group * width + head
-            for group, values in enumerate(groups)
-            for head in sorted(ranked(values, by=by)[:count])
-        )
-    chosen = sorted(ranked([sum(values) for values in groups], by=by)[:count])
-    return tuple(group * width + head for group in chosen for head in range(width))
-
-
 def layouts(heads: Heads, arm: Arm, importance: Importance, *, kv_groups: int) -> list[HeadLayout]:
     """Return the layout of every layer of an arm.
 
@@ -73,20 +39,32 @@ def layouts(heads: Heads, arm: Arm, importance: Importance, *, kv_groups: int) -
     Raises:
         UserError: The share does not divide, or more heads are shared than may be active.
     """
-    return [_layout(heads, arm, layer, kv_groups=kv_groups) for layer in importance]
-
-
-def _layout(heads: Heads, arm: Arm, importance: Sequence[float], *, kv_groups: int) -> HeadLayout:
-    routed = layout_for(
-        len(importance),
-        kv_groups,
-        active_share=heads.active,
-        shared=shared_heads(heads, importance, kv_groups=kv_groups),
+    query_heads = len(importance[0])
+    shared = shared_heads(
+        heads.shared_by if heads.shared else "none",
+        layers=len(importance),
+        query_heads=query_heads,
+        kv_groups=kv_groups,
         choice=heads.choice,
+        count=heads.shared,
+        importance=importance,
     )
+    routed = [
+        layout_for(query_heads, kv_groups, active_share=heads.active, shared=one, choice=heads.choice) for one in shared
+    ]
     if arm == "moh":
         return routed
-    width = len(importance) // kv_groups
-    count = {"free": 1, "per_group": kv_groups, "groups": width}[heads.choice]
-    kept = _kept(heads.choice, routed.active_heads // count, importance, by=heads.shared_by, kv_groups=kv_groups)
-    return HeadLayout(query_heads=len(importance), kv_groups=kv_groups, shared=kept, active=0)
+    return [
+        replace(layout, shared=_kept(heads, layout, layer), active=0, choice="free")
+        for layout, layer in zip(routed, importance, strict=True)
+    ]
+
+
+def _kept(heads: Heads, layout: HeadLayout, importance: Sequence[float]) -> tuple[int, ...]:
+    """Return as many heads as a token would use, spread over the KV groups as the choice spreads them."""
+    count = layout.active_heads
+    if heads.shared_by == "importance":
+        return important_heads(importance, count, kv_groups=layout.kv_groups, choice=heads.choice)
+    if heads.choice == "per_group":
+        return heads_of_each_group(layout.query_heads, layout.kv_groups, each=count // layout.kv_groups)
+    return first_heads(layout.query_heads, layout.kv_groups, choice=heads.choice, count=count)

@@ -14,7 +14,7 @@ from strop.training.machine import Machine
 from strop.training.settings import ContinueSettings
 
 Choice = Literal["free", "per_group", "groups"]
-SharedBy = Literal["first", "importance"]
+SharedBy = Literal["first", "per_group", "importance"]
 
 SHARE_NAME = re.compile(r"^[a-z0-9][a-z0-9_]*$")
 
@@ -54,10 +54,10 @@ class Heads(Config):
     """Among what a token chooses: all routed heads of a layer (the paper), those inside each KV group (ours, the shape
     that stock kernels run fast), or whole KV groups (ours, what decoding can save)."""
     shared: int = Field(0, ge=0)
-    """Heads of each layer that are always on; with `per_group` of each KV group, with `groups` whole groups."""
+    """Heads of each layer that are always on; with `groups` they make whole KV groups."""
     shared_by: SharedBy = "importance"
-    """Which heads are always on, and which ones pruning keeps: the first (the paper), or those that one calibration
-    pass finds to matter most (ours)."""
+    """Which heads are always on, and which ones pruning keeps: the first of the layer (the paper), the first of each
+    KV group, or those that one calibration pass finds to matter most (ours)."""
     router: Literal["learned", "query_norm"] = "learned"
     """Weights on the layer's input (the paper's models from scratch), or the norms of the queries (its LLaMA3-8B)."""
     start: Literal["zero", "fitted"] = "fitted"
