@@ -5,6 +5,10 @@ RECIPES: dict[str, tuple[str, str]] = {
         "strop.methods.head_to_head.config:HeadToHeadConfig",
         "strop.methods.head_to_head.recipe:head_to_head",
     ),
+    "mixture_of_heads": (
+        "strop.methods.mixture_of_heads.config:MixtureOfHeadsConfig",
+        "strop.methods.mixture_of_heads.recipe:mixture_of_heads",
+    ),
     "preference": (
         "strop.methods.preference.config:PreferenceConfig",
         "strop.methods.preference.recipe:preference",

@@ -11,7 +11,7 @@ import torch
 
 from strop.heads.importance import gradient_importance
 from strop.heads.layout import HeadLayout
-from strop.methods.mixture_of_heads.calibration import calibrate
+from strop.methods.mixture_of_heads.calibration import calibrate, output_norms
 from strop.methods.mixture_of_heads.config import Heads
 from strop.methods.mixture_of_heads.figures import apart, step_ends
 from strop.methods.mixture_of_heads.fitting import LayerSums, fitted_router
@@ -50,15 +50,29 @@ def logits(model: Any, blocks: Sequence[Sequence[int]]) -> torch.Tensor:
     return found
 
 
-def test_importance_equals_the_mechanisms_own(model: Any, blocks: list[list[int]]) -> None:
-    """Ours is the mean over all tokens, `gradient_importance` over the predicted ones: a factor of 12 / 11."""
+def test_norms_are_of_what_each_head_adds(model: Any, blocks: list[list[int]]) -> None:
+    """Against the projection of each head alone, one after the other."""
+    projection = model.model.layers[1].self_attn.o_proj
+    given: list[torch.Tensor] = []
+    handle = projection.register_forward_pre_hook(lambda _, held: given.append(held[0]))
+    logits(model, blocks)
+    handle.remove()
+    parts = [slice(head * 8, head * 8 + 8) for head in range(HEADS)]
+    alone = torch.stack([(given[0][..., part] @ projection.weight[:, part].T).norm(dim=-1) for part in parts], -1)
+    norms = output_norms(given[0].flatten(0, 1), projection.weight, heads=HEADS)
+    torch.testing.assert_close(norms, alone.flatten(0, 1), rtol=1e-4, atol=1e-6)
+
+
+def test_contributions_have_the_importance_as_their_mean(model: Any, blocks: list[list[int]]) -> None:
+    """And sums over batches do not depend on how the text is cut."""
     found = calibrate(model, blocks, batch=4)
-    expected = gradient_importance(model, [{"input_ids": torch.tensor(blocks)}])
-    torch.testing.assert_close(
-        torch.tensor(found.importance, dtype=torch.float64), expected * 11 / 12, rtol=1e-4, atol=1e-8
-    )
-    assert all(weight.requires_grad for weight in model.parameters())
+    importance = torch.tensor(found.importance, dtype=torch.float64)
+    torch.testing.assert_close(importance, gradient_importance(model, [{"input_ids": torch.tensor(blocks)}]))
     assert [sums.tokens for sums in found.sums] == [72, 72]
+    again = calibrate(model, blocks, batch=6)
+    for one, other in zip(found.sums, again.sums, strict=True):
+        torch.testing.assert_close(one.cross_Dh, other.cross_Dh, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(one.gram_DD, other.gram_DD, rtol=1e-4, atol=1e-6)
 
 
 def test_a_fit_orders_units_as_they_contribute() -> None:

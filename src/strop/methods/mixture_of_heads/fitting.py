@@ -17,7 +17,7 @@ from torch import Tensor
 
 from strop.heads.layout import HeadLayout
 
-RIDGE = 0.05
+RIDGE = 0.01
 """Ridge penalty over the mean square of the inputs."""
 SPREAD = 0.05
 """Root mean square of the fitted logits over the calibration tokens: the released gates stay within some percent of 1,
@@ -60,7 +60,7 @@ def fitted_router(sums: LayerSums, layout: HeadLayout) -> Tensor:
     """
     cross_Du = sums.cross_Dh
     if layout.choice == "groups":
-        grouped = cross_Du.unflatten(1, (layout.kv_groups, layout.heads_per_group)).sum(-1)
+        grouped = cross_Du.reshape(len(cross_Du), layout.kv_groups, layout.heads_per_group).sum(-1)
         cross_Du = grouped[:, list(layout.routed_groups)]
     else:
         cross_Du = cross_Du[:, list(layout.routed)]
@@ -70,4 +70,5 @@ def fitted_router(sums: LayerSums, layout: HeadLayout) -> Tensor:
     ridged = sums.gram_DD + penalty * torch.eye(len(sums.gram_DD), dtype=sums.gram_DD.dtype)
     weight_Du = torch.linalg.solve(ridged, cross_Du)
     square = torch.einsum("du,de,eu->", weight_Du, sums.gram_DD, weight_Du) / (sums.tokens * weight_Du.shape[1])
-    return (weight_Du.T * (SPREAD / square.clamp(min=1e-24).sqrt())).to(torch.float32).contiguous()
+    scaled: Tensor = weight_Du.T * (SPREAD / square.clamp(min=1e-24).sqrt())
+    return scaled.to(torch.float32).contiguous()
