@@ -1,0 +1,60 @@
+"""``strop heads profile``: tables and JSON for people and machines, from a tiny converted model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from heads_tiny import converted_llama
+from typer.testing import CliRunner
+
+from strop.cli.heads_profile import parse_lengths, profile_command, show_profile
+from strop.errors import UserError
+from strop.heads.profiling import Arm, Measured, Profile
+from strop.heads.timing import Ratio
+
+app = typer.Typer()
+app.command()(profile_command)
+
+
+def test_json_holds_every_way_and_its_bound(tmp_path: Path) -> None:
+    folder = converted_llama(tmp_path / "moh")
+    options = ["--lengths", "8,16", "--steps", "prefill,decode", "--backends", "gathered", "--rounds", "1", "--json"]
+    found = CliRunner().invoke(app, [str(folder), *options], catch_exceptions=False)
+    profile = json.loads(found.stdout)
+    assert [(each["step"], each["length"]) for each in profile["measured"]] == [
+        (step, length) for step in ("prefill", "decode") for length in (8, 16)
+    ]
+    assert [arm["name"] for arm in profile["measured"][0]["arms"]] == ["dense", "gated dense", "gathered"]
+    assert profile["measured"][0]["bound"] > 1
+
+
+def arm(name: str, low: float) -> Arm:
+    return Arm(name, 0.002, 0.003, Ratio(low + 0.1, low, low + 0.2, 5), Ratio(1.5, 1.4, 1.6, 5))
+
+
+def test_where_nothing_is_gained_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    measured = [
+        Measured("prefill", 64, 1.04, [Arm("dense", 0.002, 0.002), arm("gated dense", 0.9), arm("auto", 0.99)]),
+        Measured(
+            "prefill",
+            2048,
+            1.41,
+            [Arm("dense", 0.2, 0.2), arm("gated dense", 0.9), arm("native", 1.2), Arm("triton", why_not="no GPU")],
+        ),
+        Measured("train", 2048, 1.3, why_not="a training step needs about 20 GB, and 14 GB are free"),
+    ]
+    show_profile(Profile("moh", 0.5, "learned", 1, 5, 1, "cpu", "cpu", "2.13", measured))
+    out = capsys.readouterr().out
+    assert "prefill at 64 tokens: no gain here; at best 1.04" in out
+    assert "prefill at 2,048 tokens: native is 1.30 [1.20, 1.40] times faster than the dense model" in out
+    assert "prefill at 2,048 tokens: triton not run: no GPU" in out
+    assert "train at 2,048 tokens: not run: a training step needs about 20 GB" in out
+
+
+def test_lengths_are_whole_numbers() -> None:
+    assert parse_lengths("512, 2_048,") == [512, 2048]
+    with pytest.raises(UserError, match="whole numbers"):
+        parse_lengths("512,2k")
