@@ -1,0 +1,241 @@
+"""The attention layer of a converted decoder: the dense layer's projections, a router, and only the chosen heads.
+
+Shapes: b batch rows, n queries, t keys, h query heads, g KV heads, d head width, D model width, r rows of the plan.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from strop.errors import UserError
+from strop.heads.attention import backend_now, moh_attention
+from strop.heads.backends.reference import dense_attention
+from strop.heads.balance import inject, load_balance
+from strop.heads.layout import HeadLayout
+from strop.heads.modeling.balance import MoHBalance
+from strop.heads.modeling.settings import MoHSettings
+from strop.heads.modeling.sight import Seen, Sight
+from strop.heads.plan import routing_plan
+from strop.heads.projections import project_output, project_queries
+from strop.heads.routers import make_router
+from strop.heads.routing import Routing
+
+PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj")
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """What a pass through one layer needs besides the query: keys and values, what is seen, the rotation."""
+
+    key_bgtd: Tensor
+    value_bgtd: Tensor
+    seen: Seen
+    cos_bnd: Tensor
+    sin_bnd: Tensor
+
+
+class MoHAttention(nn.Module):
+    """Attention in which each token uses the heads that its router chooses.
+
+    Takes over the dense layer's projections under their own names, so a converted model's weights have the dense
+    model's names; a learned router adds ``router.*``. Keys and values are those of the dense layer, so caches are too.
+    """
+
+    q_proj: nn.Linear
+    k_proj: nn.Linear
+    v_proj: nn.Linear
+    o_proj: nn.Linear
+    q_norm: nn.Module | None
+    k_norm: nn.Module | None
+    layer_idx: int
+    head_dim: int
+
+    def __init__(
+        self, dense: nn.Module, layout: HeadLayout, settings: MoHSettings, *, sight: Sight, balance: MoHBalance
+    ) -> None:
+        """Replace a dense attention layer of transformers.
+
+        Args:
+            dense: Has q_proj, k_proj, v_proj, o_proj, `head_dim`, `scaling`, `layer_idx`; perhaps q_norm and k_norm,
+                which normalise each head.
+            layout: The layer's heads.
+            settings: How they are chosen and weighed.
+            sight: Shared by the layers of the model.
+            balance: Shared by the layers of the model.
+
+        Raises:
+            UserError: The layer's projections are others, or do not fit the layout.
+        """
+        super().__init__()
+        require_layout(dense, layout)
+        for name in (*PROJECTIONS, "q_norm", "k_norm"):
+            setattr(self, name, getattr(dense, name, None))
+        self.layer_idx, self.head_dim = int(dense.layer_idx), int(dense.head_dim)  # type: ignore[arg-type]
+        self.scaling = float(dense.scaling)  # type: ignore[arg-type]
+        self.layout, self.settings = layout, settings
+        self.sight, self.balance = sight, balance
+        self.router = make_router(
+            layout,
+            self.q_proj.in_features,
+            router=settings.router,
+            style=settings.gates,
+            straight_through=settings.straight_through != "off",
+        )
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        position_embeddings: tuple[Tensor, Tensor] | None = None,
+        attention_mask: Tensor | None = None,
+        cache: Any | None = None,
+        past_key_values: Any | None = None,
+        **kwargs: Any,
+    ) -> tuple[Tensor, None]:
+        """Attend; called by transformers' decoder layer in place of the dense layer.
+
+        Args:
+            hidden_states: (b, n, D), after the pre-norm.
+            position_embeddings: Cosine and sine of each place, (b or 1, n, d).
+            attention_mask: See `Sight.of`.
+            cache: Of transformers, dynamic or static.
+            past_key_values: The same under its older name.
+            kwargs: What else transformers passes; not used.
+
+        Returns:
+            (b, n, D), and None: there are no attention weights.
+        """
+        if position_embeddings is None:
+            raise UserError("a converted layer needs its places", fix="call the whole model, not one layer of it")
+        cache = past_key_values if cache is None else cache
+        b, n, _ = hidden_states.shape
+        cos_bnd, sin_bnd = position_embeddings
+        key_bgtd = _rotated(self._heads(self.k_proj(hidden_states), self.k_norm), cos_bnd, sin_bnd)
+        value_bgtd = self.v_proj(hidden_states).view(b, n, -1, self.head_dim).transpose(1, 2)
+        if cache is not None:
+            key_bgtd, value_bgtd = cache.update(key_bgtd, value_bgtd, self.layer_idx, kwargs=kwargs)
+        seen = self.sight.of(attention_mask, batch=b, queries=n, keys=key_bgtd.shape[2], device=hidden_states.device)
+        layer = _Layer(key_bgtd, value_bgtd, seen, cos_bnd.expand(b, -1, -1), sin_bnd.expand(b, -1, -1))
+        dense_query = self.q_proj(hidden_states) if self.router.reads == "query" else None
+        routing: Routing = self.router(
+            hidden_states if dense_query is None else dense_query.view(b, n, -1, self.head_dim)
+        )
+        if self._dense(routing, layer, n):
+            output = self._all_heads(hidden_states, dense_query, routing, layer)
+        else:
+            output = self._chosen_heads(hidden_states, dense_query, routing, layer)
+        return self._balanced(output, routing, seen), None
+
+    def _dense(self, routing: Routing, layer: _Layer, queries: int) -> bool:
+        """Say whether every head is computed: where only that is right, or where a token has no choice."""
+        if layer.seen.visible is None or queries == 1:
+            return True
+        exact = self.settings.straight_through == "exact" and routing.gate_bnh is not None
+        if self.settings.router == "query_norm" and exact and torch.is_grad_enabled():
+            return True
+        everything = self.layout.active_heads == self.layout.query_heads
+        return everything or backend_now(self.settings.backend) == "reference"
+
+    def _all_heads(self, hidden_bnD: Tensor, dense_query: Tensor | None, routing: Routing, layer: _Layer) -> Tensor:
+        projected = self.q_proj(hidden_bnD) if dense_query is None else dense_query
+        query_bhnd = _rotated(self._heads(projected, self.q_norm), layer.cos_bnd, layer.sin_bnd)
+        out_bhnd = self._attend_all(query_bhnd, layer)
+        # With a gradient through gates the gates are exactly zero where not chosen; they need no second mask.
+        gate_bnh = routing.mask_bnh if routing.gate_bnh is None else routing.gate_bnh
+        out_bnhd = out_bhnd.transpose(1, 2) * gate_bnh[..., None].to(out_bhnd.dtype)
+        output: Tensor = self.o_proj(out_bnhd.flatten(2))
+        return output
+
+    def _attend_all(self, query_bhnd: Tensor, layer: _Layer) -> Tensor:
+        if layer.seen.visible is not None:
+            return dense_attention(
+                query_bhnd, layer.key_bgtd, layer.value_bgtd, visible=layer.seen.visible, scale=self.scaling
+            )
+        return scaled_dot_product_attention(
+            query_bhnd,
+            layer.key_bgtd,
+            layer.value_bgtd,
+            attn_mask=layer.seen.mask_b1nt,
+            scale=self.scaling,
+            enable_gqa=self.layout.heads_per_group > 1,
+        ).nan_to_num(0.0)
+
+    def _chosen_heads(self, hidden_bnD: Tensor, dense_query: Tensor | None, routing: Routing, layer: _Layer) -> Tensor:
+        assert layer.seen.visible is not None
+        plan = routing_plan(
+            routing.mask_bnh,
+            groups=self.layout.kv_groups,
+            visible=layer.seen.visible,
+            rows_per_group=self.layout.rows_per_group,
+        )
+        if dense_query is None:
+            query_rd = project_queries(hidden_bnD, self.q_proj.weight, self.q_proj.bias, plan, head_width=self.head_dim)
+        else:
+            query_rd = plan.pack(self._split(dense_query))
+        if self.q_norm is not None:
+            query_rd = self.q_norm(query_rd)
+        cos_rd, sin_rd = (each.flatten(0, 1).index_select(0, plan.token_r) for each in (layer.cos_bnd, layer.sin_bnd))
+        query_rd = query_rd * cos_rd + _half_turned(query_rd) * sin_rd
+        out_rd = moh_attention(
+            query_rd, layer.key_bgtd, layer.value_bgtd, plan=plan, scale=self.scaling, backend=self.settings.backend
+        )
+        return project_output(out_rd, self.o_proj.weight, self.o_proj.bias, plan, gate_bnh=routing.gate_bnh)
+
+    def _balanced(self, output: Tensor, routing: Routing, seen: Seen) -> Tensor:
+        """Note the layer's balance in training, and let its gradient join the task's."""
+        if not self.training or routing.probability_bnce is None or routing.picked_bnce is None:
+            return output
+        value = load_balance(routing.probability_bnce, routing.picked_bnce, seen_bn=seen.real_bn)
+        self.balance.values[self.layer_idx] = value.detach()
+        return inject(output, value, coefficient=self.balance.layer_coefficient)
+
+    def _split(self, projected_bnq: Tensor) -> Tensor:
+        return projected_bnq.view(*projected_bnq.shape[:2], -1, self.head_dim).transpose(1, 2)
+
+    def _heads(self, projected_bnq: Tensor, norm: nn.Module | None) -> Tensor:
+        """Split into heads and normalise each where the model does; (b, heads, n, d)."""
+        split_bnhd = projected_bnq.view(*projected_bnq.shape[:2], -1, self.head_dim)
+        normed_bnhd: Tensor = split_bnhd if norm is None else norm(split_bnhd)
+        return normed_bnhd.transpose(1, 2)
+
+
+def require_layout(dense: nn.Module, layout: HeadLayout) -> None:
+    """Refuse a dense layer that is not laid out as this module needs.
+
+    Raises:
+        UserError: A projection is missing or no linear layer, or the widths do not fit the layout's heads.
+    """
+    missing = [name for name in PROJECTIONS if not isinstance(getattr(dense, name, None), nn.Linear)]
+    if missing or not all(hasattr(dense, name) for name in ("head_dim", "scaling", "layer_idx")):
+        raise UserError(
+            "this attention is not laid out as known",
+            value=type(dense).__name__,
+            why=f"no linear layer {', '.join(missing)}" if missing else "it does not tell its head width or scaling",
+            fix="convert a decoder with q_proj, k_proj, v_proj and o_proj, as Llama, Qwen2, Qwen3 or Mistral",
+        )
+    width = int(dense.head_dim)  # type: ignore[arg-type]
+    wanted = {"q_proj": layout.query_heads, "k_proj": layout.kv_groups, "v_proj": layout.kv_groups}
+    found = {name: getattr(dense, name).out_features for name in wanted}
+    found["o_proj"] = dense.o_proj.in_features  # type: ignore[union-attr]
+    for name, heads in {**wanted, "o_proj": layout.query_heads}.items():
+        if found[name] != heads * width:
+            raise UserError(
+                f"{name} does not fit the heads of the layout",
+                value=f"{found[name]} features for {heads} heads of width {width}",
+                fix="give a layout with the model's own head counts",
+            )
+
+
+def _rotated(heads_bhnd: Tensor, cos_bnd: Tensor, sin_bnd: Tensor) -> Tensor:
+    """Apply the rotary embedding; (b, heads, n, d)."""
+    return heads_bhnd * cos_bnd[:, None] + _half_turned(heads_bhnd) * sin_bnd[:, None]
+
+
+def _half_turned(heads: Tensor) -> Tensor:
+    """Return (-second half, first half) of the last dimension, as Llama pairs the coordinates of its rotation."""
+    first, second = heads.chunk(2, dim=-1)
+    return torch.cat([-second, first], dim=-1)

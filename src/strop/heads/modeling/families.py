@@ -1,0 +1,117 @@
+"""The decoders of transformers that can be converted, as model types of their own: ``moh_llama`` for ``llama``.
+
+A converted model keeps the dense model's weight names, config fields, cache and generation; its config adds ``moh``.
+Without strop, transformers does not know the type and says so; no code is ever loaded from a model folder.
+
+Configs are registered when `strop.heads` is imported. A family's model class needs transformers' modelling code, so it
+is made and registered when a config of the family is first built, which every automatic class does first.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from transformers import AutoConfig, PretrainedConfig
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+from strop.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
+"""Model types whose conversion is tested: q_proj, k_proj, v_proj, o_proj and half-turned rotary embedding."""
+PREFIX = "moh_"
+
+
+def moh_type(family: str) -> str:
+    """Return the model type of a family's converted models."""
+    return PREFIX + family
+
+
+def dense_family(model_type: str) -> str:
+    """Return the family of a model type, dense or converted.
+
+    Raises:
+        UserError: It is none that can be converted.
+    """
+    family = model_type.removeprefix(PREFIX)
+    if family not in FAMILIES:
+        raise UserError(
+            "models of this type cannot be converted",
+            value=model_type,
+            why="their attention may be laid out in another way, and nobody has tested it",
+            alternatives=FAMILIES,
+        )
+    return family
+
+
+@cache
+def config_class(family: str) -> type[PretrainedConfig]:
+    """Make the config class of a family's converted models."""
+    dense: type[PretrainedConfig] = CONFIG_MAPPING[dense_family(family)]
+
+    def finish(self: Any, **kwargs: Any) -> None:
+        dense.__post_init__(self, **kwargs)
+        if not hasattr(self, "moh"):
+            self.moh = {}
+        register_model(family)
+
+    name = f"MoH{dense.__name__}"
+    return type(
+        name,
+        (dense,),
+        {
+            "__doc__": f"Config of a {family} decoder with mixture-of-head attention; `moh` tells its heads.",
+            "__module__": __name__,
+            "__post_init__": finish,
+            "model_type": moh_type(family),
+            # Splitting heads over devices would cut routed ones apart from the tokens' choice.
+            "base_model_tp_plan": None,
+        },
+    )
+
+
+@cache
+def model_class(family: str) -> type[PreTrainedModel]:
+    """Make the causal language model class of a family's converted models."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    from strop.heads.modeling.causal_lm import RoutedHeads
+
+    dense = MODEL_FOR_CAUSAL_LM_MAPPING[CONFIG_MAPPING[dense_family(family)]]
+    made: type[PreTrainedModel] = type(
+        f"MoH{dense.__name__}",
+        (RoutedHeads, dense),
+        {
+            "__doc__": f"{dense.__name__} in which each token uses the heads that it chooses.",
+            "__module__": __name__,
+            "config_class": config_class(family),
+        },
+    )
+    return made
+
+
+@cache
+def register_model(family: str) -> None:
+    """Tell transformers which class a config of the family belongs to."""
+    from transformers import AutoModelForCausalLM
+
+    AutoModelForCausalLM.register(config_class(family), model_class(family), exist_ok=True)
+
+
+def register() -> None:
+    """Tell transformers the converted model types."""
+    for family in FAMILIES:
+        AutoConfig.register(moh_type(family), config_class(family), exist_ok=True)
+
+
+def __getattr__(name: str) -> Any:
+    """Find the made classes by their names, as pickle and copies of them do."""
+    for family in FAMILIES:
+        if name == f"MoH{CONFIG_MAPPING[family].__name__}":
+            return config_class(family)
+        if name.startswith("MoH") and name.endswith("ForCausalLM") and name == model_class(family).__name__:
+            return model_class(family)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
