@@ -21,7 +21,9 @@ from strop.heads.modeling.families import dense_family, moh_type
 from strop.heads.modeling.settings import MoHSettings, head_counts
 
 CONFIG, INDEX, CARD = "config.json", "model.safetensors.index.json", "moh_card.json"
-ROUTERS = "routers.safetensors"
+ROUTERS = "model-routers.safetensors"
+ALONE, BESIDE = "model.safetensors", "model-dense.safetensors"
+"""A single weight file, and its name beside the routers': by its usual name it would be read alone."""
 _NEVER = {".bin", ".pt", ".pth", ".ckpt", ".py", ".pyc"}
 """Endings of files that are not taken along: pickled weights and code."""
 
@@ -185,8 +187,10 @@ def _write(dense: Dense, settings: MoHSettings, out: Path) -> int:
         if path.is_file() and path.suffix not in _NEVER and path.name not in (CONFIG, INDEX, "README.md"):
             shutil.copyfile(path, out / path.name)
     routers = _router_weights(dense, settings)
+    if routers and (out / ALONE).is_file():
+        (out / ALONE).rename(out / BESIDE)
     if routers:
-        _add_shard(dense, routers, out)
+        _add_shard(routers, out)
     elif (dense.folder / INDEX).is_file():
         shutil.copyfile(dense.folder / INDEX, out / INDEX)
     told = {key: value for key, value in dense.config.items() if key not in ("auto_map", "architectures")}
@@ -234,15 +238,16 @@ def _router_weights(dense: Dense, settings: MoHSettings) -> dict[str, Any]:
     return found
 
 
-def _add_shard(dense: Dense, routers: dict[str, Any], out: Path) -> None:
+def _add_shard(routers: dict[str, Any], out: Path) -> None:
     """Write the routers beside the copied shards, and an index that names every weight's file."""
     from safetensors import safe_open
     from safetensors.torch import save_file
 
     save_file(routers, out / ROUTERS, metadata={"format": "pt"})
-    places = dict.fromkeys(routers, ROUTERS)
-    size = sum((out / shard.name).stat().st_size for shard in (*dense.shards, out / ROUTERS))
-    for shard in dense.shards:
+    places: dict[str, str] = {}
+    shards = sorted(out.glob("*.safetensors"))
+    size = sum(shard.stat().st_size for shard in shards)
+    for shard in shards:
         with safe_open(shard, framework="pt") as weights:
             places |= dict.fromkeys(_names(weights), shard.name)
     content = {"metadata": {"total_size": size}, "weight_map": dict(sorted(places.items()))}

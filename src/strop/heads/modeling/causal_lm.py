@@ -41,6 +41,8 @@ class RoutedHeads:
         super().__init__(config, *arguments, **named)  # type: ignore[call-arg]
         self.moh_settings = settings
         self.moh_balance = MoHBalance(settings.balance, settings.routing_layers)
+        # transformers lets the decoder inside initialise its own modules, and that class knows no routers.
+        self.model._init_weights = self._init_weights  # type: ignore[attr-defined]
         sight = Sight()
         for layer, layout in zip(self.model.layers, settings.layers, strict=True):  # type: ignore[attr-defined]
             layer.self_attn = MoHAttention(layer.self_attn, layout, settings, sight=sight, balance=self.moh_balance)
