@@ -14,13 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from strop.errors import UserError
 from strop.heads.backends.native_build import load
+from strop.heads.backends.native_calls import address, call, require, why_not
+from strop.heads.backends.native_projections import project_output, project_queries
 from strop.heads.plan import RoutingPlan
 
-WIDTH_STEP = 16
-WIDEST = 256
-
+__all__ = ["attend", "available", "missing", "project_output", "project_queries"]
 
 WANTED_TASKS = 8
 FEWEST_KEYS = 1024
@@ -38,6 +37,7 @@ class _Problem(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("value_batch", "value_group", "value_token")),
         ("scale", ctypes.c_float),
     )
+    kept: tuple[Tensor, ...]
 
 
 class _Gradients(ctypes.Structure):
@@ -56,14 +56,7 @@ def available() -> str | None:
 
 def missing(query: Tensor, plan: RoutingPlan) -> str | None:
     """Say why this call cannot run here, or None where it can."""
-    if query.device.type != "cpu":
-        return f"the native kernels run on the CPU, and the tensors are on {query.device.type}"
-    if query.dtype != torch.float32:
-        return f"the native kernels compute in float32, and the queries are {str(query.dtype).removeprefix('torch.')}"
-    width = query.shape[-1]
-    if width % WIDTH_STEP or not 0 < width <= WIDEST:
-        return f"the native kernels want a head width that is a multiple of {WIDTH_STEP}, up to {WIDEST}; it is {width}"
-    return available()
+    return why_not(query, query.shape[-1])
 
 
 def attend(query_rd: Tensor, key_bgtd: Tensor, value_bgtd: Tensor, *, plan: RoutingPlan, scale: float) -> Tensor:
@@ -80,13 +73,7 @@ class _Attend(torch.autograd.Function):
         query, key, value = query.contiguous(), _readable(key), _readable(value)
         out = torch.empty_like(query)
         peak, total = query.new_empty(2, plan.rows)
-        problem, kept = _problem(query, key, value, plan, scale)
-        _check(
-            load().library.strop_attend(  # type: ignore[union-attr]  # `missing` was asked before
-                ctypes.byref(problem), _at(out), _at(peak), _at(total), torch.get_num_threads()
-            )
-        )
-        del kept
+        call("strop_attend", _problem(query, key, value, plan, scale), out, peak, total)
         ctx.save_for_backward(query, key, value, out, peak, total)
         ctx.plan, ctx.scale = plan, scale
         return out
@@ -94,21 +81,13 @@ class _Attend(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, out, peak, total = ctx.saved_tensors
-        (out_gradient,) = (gradient.contiguous() for gradient in gradients)
-        plan: RoutingPlan = ctx.plan
+        out_gradient, plan = gradients[0].contiguous(), ctx.plan
         ranges = _ranges(plan, key.shape[1], key.shape[2])
         query_gradient = query.new_zeros(ranges, *query.shape)
         key_gradient, value_gradient = key.new_zeros(key.shape), value.new_zeros(value.shape)
-        problem, kept = _problem(query, key, value, plan, ctx.scale)
         tensors = out, peak, total, out_gradient, query_gradient, key_gradient, value_gradient
-        arguments = _Gradients(*(_at(tensor) for tensor in tensors), ranges, plan.rows)
-        library = load().library
-        _check(
-            library.strop_attend_gradient(  # type: ignore[union-attr]
-                ctypes.byref(problem), ctypes.byref(arguments), torch.get_num_threads()
-            )
-        )
-        del kept
+        arguments = _Gradients(*(address(tensor) for tensor in tensors), ranges, plan.rows)
+        call("strop_attend_gradient", _problem(query, key, value, plan, ctx.scale), arguments)
         query_gradient = query_gradient[0] if ranges == 1 else query_gradient.sum(0)
         return query_gradient, key_gradient, value_gradient, None, None
 
@@ -118,38 +97,18 @@ def _ranges(plan: RoutingPlan, groups: int, keys: int) -> int:
     return max(1, min(-(-WANTED_TASKS // (plan.batch * groups)), keys // FEWEST_KEYS))
 
 
-def _problem(
-    query: Tensor, key: Tensor, value: Tensor, plan: RoutingPlan, scale: float
-) -> tuple[_Problem, tuple[Tensor, ...]]:
-    """Return the arguments for C, and the tensors that must live as long as they do."""
-    kept = plan.offset_s.contiguous(), plan.first_r.contiguous(), plan.last_r.contiguous()
+def _problem(query: Tensor, key: Tensor, value: Tensor, plan: RoutingPlan, scale: float) -> _Problem:
+    """Return the arguments for C."""
+    kept = query, key, value, plan.offset_s.contiguous(), plan.first_r.contiguous(), plan.last_r.contiguous()
     groups, keys = key.shape[1], key.shape[2]
-    return (
-        _Problem(
-            *(_at(tensor) for tensor in (query, key, value, *kept)),
-            plan.batch * groups,
-            groups,
-            keys,
-            query.shape[-1],
-            *key.stride()[:3],
-            *value.stride()[:3],
-            scale,
-        ),
-        kept,
-    )
+    sizes = plan.batch * groups, groups, keys, query.shape[-1]
+    strides = *key.stride()[:3], *value.stride()[:3]
+    problem = _Problem(*(address(tensor) for tensor in kept), *sizes, *strides, scale)
+    problem.kept = kept
+    return problem
 
 
 def _readable(tensor_bgtd: Tensor) -> Tensor:
-    """Return the tensor in float32 with the numbers of one token side by side; other strides do not matter."""
-    if tensor_bgtd.dtype != torch.float32:
-        raise UserError("the native kernels compute in float32", value=str(tensor_bgtd.dtype))
+    """Return the tensor with the numbers of one token side by side; the other strides do not matter."""
+    require(tensor_bgtd, head_width=tensor_bgtd.shape[-1])
     return tensor_bgtd if tensor_bgtd.stride(-1) == 1 else tensor_bgtd.contiguous()
-
-
-def _at(tensor: Tensor) -> ctypes.c_void_p:
-    return ctypes.c_void_p(tensor.data_ptr())
-
-
-def _check(code: int) -> None:
-    if code:
-        raise MemoryError("the native attention kernels got no memory for their buffers")

@@ -1,30 +1,30 @@
 // Attention from packed rows, forward.
 //
-// A row is one chosen (token, head) pair. The rows of all heads that share a KV head lie together, by position: a segment.
-// Every row sees one interval of keys, first..last.
+// A row is one chosen (token, head) pair. The rows of all heads that share a KV head lie together, by position: a
+// segment. Every row sees one interval of keys, first..last.
 //
-// How a tile is computed. A block of 64 rows meets the keys of its segment tile by tile, and everything is kept transposed,
-// rows along the lanes of a vector:
+// How a tile is computed. A block of 64 rows meets the keys of its segment tile by tile, and everything is kept
+// transposed, rows along the lanes of a vector:
 //
-//     S  (keys x rows)  = K Q^T             Q^T was transposed once for the block, scaled by scale * log2(e); K is read as it is
-//     P  (keys x rows)  = 2^(S - peak)      peak: the largest score of each row so far, one lane each
-//     O^T (d x rows)   += V^T P             V is read as it is: its numbers are spread over the lanes one by one
+//     S  (keys x rows)  = K Q^T             Q^T was transposed once for the block, scaled by scale * log2(e); K is read
+//     as it is P  (keys x rows)  = 2^(S - peak)      peak: the largest score of each row so far, one lane each O^T (d x
+//     rows)   += V^T P             V is read as it is: its numbers are spread over the lanes one by one
 //
-// So keys and values need no repacking, the running maximum and sum of the softmax are plain vector operations without any
-// sum across lanes, and one matrix product (product.hpp) serves all three, and the four of the gradient as well.
-// The softmax is the usual running one: where a row's peak rises, its O^T and its sum are scaled down. At the end O^T is
-// divided by the sum and transposed back, and peak and sum are kept for the gradient (two numbers a row, since in
+// So keys and values need no repacking, the running maximum and sum of the softmax are plain vector operations without
+// any sum across lanes, and one matrix product (product.hpp) serves all three, and the four of the gradient as well.
+// The softmax is the usual running one: where a row's peak rises, its O^T and its sum are scaled down. At the end O^T
+// is divided by the sum and transposed back, and peak and sum are kept for the gradient (two numbers a row, since in
 // 2^(S - peak) / sum the difference is small and exact, while log2(sum) + peak would round off digits of the sum).
 //
 // Edges. Rows are sorted by position, and of a sparse choice 64 rows span many positions: with one head in four chosen,
-// 256. Between the last key that all rows see and the last that any sees, tiles are 24 to 48 keys long, and only vectors
-// with a lane that sees something are computed: the waste is half a vector's span of positions rather than half a block's.
-// Only there are keys compared with first and last. Full tiles (96 keys) fit, with Q^T or V, into 32 KiB of first cache
-// closely enough; a block's K and V stream from the second cache, 512 bytes for 16 thousand operations.
+// 256. Between the last key that all rows see and the last that any sees, tiles are 24 to 48 keys long, and only
+// vectors with a lane that sees something are computed: the waste is half a vector's span of positions rather than half
+// a block's. Only there are keys compared with first and last. Full tiles (96 keys) fit, with Q^T or V, into 32 KiB of
+// first cache closely enough; a block's K and V stream from the second cache, 512 bytes for 16 thousand operations.
 //
-// What is not seen never enters: P is set to 0 by a select, so that scores of unseen keys, whatever they are, are dropped,
-// and keys outside the tiles are not read. NaN in a query stays in its row, one lane. No flag of the compiler assumes that
-// NaN or infinity do not occur.
+// What is not seen never enters: P is set to 0 by a select, so that scores of unseen keys, whatever they are, are
+// dropped, and keys outside the tiles are not read. NaN in a query stays in its row, one lane. No flag of the compiler
+// assumes that NaN or infinity do not occur.
 #include <cstring>
 #include <numeric>
 
@@ -38,7 +38,8 @@ namespace {
 constexpr int TILE = 96;
 
 struct Buffers {
-    float *query, *out, *score, *rows, *values;  // Q^T and O^T (d x BLOCK), S (TILE x BLOCK), rows (BLOCK x d), V (TILE x d)
+    float *query, *out, *score, *rows,
+        *values;  // Q^T and O^T (d x BLOCK), S (TILE x BLOCK), rows (BLOCK x d), V (TILE x d)
     Buffers(float* memory, int64_t d) {
         query = memory, out = query + d * BLOCK, score = out + d * BLOCK;
         rows = score + TILE * BLOCK, values = rows + d * BLOCK;
@@ -62,7 +63,8 @@ void load_query(const Problem& p, const Block& block, const Buffers& use) {
 
 // Turn the scores of one vector of rows into shares; update its peak and sum, and scale down what was summed before.
 template <bool EDGE>
-STROP_INLINE void soften(const Block& block, const Tile& tile, int v, const Buffers& use, int64_t d, float* peak, float* total) {
+STROP_INLINE void soften(const Block& block, const Tile& tile, int v, const Buffers& use, int64_t d, float* peak,
+                         float* total) {
     float* score = use.score + v * LANES;
     const Vec before = load(peak + v * LANES);
     Vec top[4] = {before, before, before, before};
@@ -119,14 +121,17 @@ void attend_block(const Problem& p, int64_t segment, int64_t row, float* out, fl
     std::memset(use.out, 0, d * BLOCK * 4);
     walk(block, 0, p.keys, TILE, [&](const Tile& tile) {
         const int at = tile.low * LANES, vectors = tile.high - tile.low;
-        product<false>({key + tile.key * p.key_token, p.key_token, 1}, use.query + at, BLOCK, use.score + at, BLOCK, tile.keys, vectors, d);
+        product<false>({key + tile.key * p.key_token, p.key_token, 1}, use.query + at, BLOCK, use.score + at, BLOCK,
+                       tile.keys, vectors, d);
         for (int v = tile.low; v < tile.high; ++v)
-            tile.edge ? soften<true>(block, tile, v, use, d, peak, total) : soften<false>(block, tile, v, use, d, peak, total);
+            tile.edge ? soften<true>(block, tile, v, use, d, peak, total)
+                      : soften<false>(block, tile, v, use, d, peak, total);
         const float* values = together(value + tile.key * p.value_token, p.value_token, tile.keys, d, use.values);
         product<true>({values, 1, d}, use.score + at, BLOCK, use.out + at, BLOCK, d, vectors, tile.keys);
     });
     store_out(block, use, d, total, out);
-    for (int lane = 0; lane < block.count; ++lane) peaks[row + lane] = peak[lane], totals[row + lane] = block.idle[lane] ? 1.0f : total[lane];
+    for (int lane = 0; lane < block.count; ++lane)
+        peaks[row + lane] = peak[lane], totals[row + lane] = block.idle[lane] ? 1.0f : total[lane];
 }
 
 }  // namespace
@@ -143,8 +148,10 @@ extern "C" int strop_attend(const Problem* problem, float* out, float* peak, flo
             tasks.push_back({s, row, std::max<int64_t>(p.last[end] - p.first[end] + 1, 0)});
         }
     // Longest first, so that the threads end together; alone, a segment's keys are better kept warm.
-    if (threads > 1) std::stable_sort(tasks.begin(), tasks.end(), [](const Task& a, const Task& b) { return a.cost > b.cost; });
-    return share_out(static_cast<int64_t>(tasks.size()), threads, [&](int64_t i) { attend_block(p, tasks[i].segment, tasks[i].row, out, peak, total); });
+    if (threads > 1)
+        std::stable_sort(tasks.begin(), tasks.end(), [](const Task& a, const Task& b) { return a.cost > b.cost; });
+    return share_out(static_cast<int64_t>(tasks.size()), threads,
+                     [&](int64_t i) { attend_block(p, tasks[i].segment, tasks[i].row, out, peak, total); });
 }
 
 }  // namespace strop

@@ -9,14 +9,14 @@
 //     dK  (keys x d)    += dS Q
 //     dQ^T (d x rows)   += K^T dS
 //
-// The order of the loops decides what is summed where. A chunk of 8 blocks (512 rows; 4 where d > 64) is prepared once, with
-// Q and dO both ways round, and stays in the second cache. Then key tile after key tile: all blocks of the chunk add into
-// one partial dK and dV of the tile, in the first cache, and the partial sums are added to the tensors once. So the tensors
-// are read and written once for 512 rows, and rounding errors grow with the number of chunks instead of blocks: sums of 64
-// rows in registers, of 8 blocks in the partial tile, of all chunks in the tensor.
+// The order of the loops decides what is summed where. A chunk of 8 blocks (512 rows; 4 where d > 64) is prepared once,
+// with Q and dO both ways round, and stays in the second cache. Then key tile after key tile: all blocks of the chunk
+// add into one partial dK and dV of the tile, in the first cache, and the partial sums are added to the tensors once.
+// So the tensors are read and written once for 512 rows, and rounding errors grow with the number of chunks instead of
+// blocks: sums of 64 rows in registers, of 8 blocks in the partial tile, of all chunks in the tensor.
 //
-// A task is a segment and a range of its keys. It alone writes dK and dV there; dQ is written to one array a range, and the
-// caller adds these. The ranges depend on the problem and never on the number of threads, and so does every sum.
+// A task is a segment and a range of its keys. It alone writes dK and dV there; dQ is written to one array a range, and
+// the caller adds these. The ranges depend on the problem and never on the number of threads, and so does every sum.
 #include <cstring>
 
 #include "product.hpp"
@@ -33,15 +33,15 @@ int blocks_of_chunk(int64_t d) { return d <= 64 ? CHUNK : CHUNK / 2; }
 
 struct Gradients {
     const float *out, *peak, *total, *out_gradient;
-    float *query, *key, *value;          // query: ranges x rows x d, zeroed; key, value: (b, g, t, d), zeroed
+    float *query, *key, *value;  // query: ranges x rows x d, zeroed; key, value: (b, g, t, d), zeroed
     int64_t ranges, rows;
 };
 
 // One block of rows of a chunk, prepared.
 struct Prepared {
     Block block;
-    float *query, *query_t;              // scaled by scale * log2(e): BLOCK x d and d x BLOCK
-    float *out, *out_t;                  // dO / sum, likewise
+    float *query, *query_t;  // scaled by scale * log2(e): BLOCK x d and d x BLOCK
+    float *out, *out_t;      // dO / sum, likewise
     float* query_gradient_t;
     alignas(64) float peak[BLOCK], inner[BLOCK];  // inner: D
 };
@@ -103,16 +103,19 @@ STROP_INLINE void shares(const Prepared& rows, const Tile& tile, float* share, f
     }
 }
 
-// D of rows with few keys, from their shares: the mean of dP. Where one share is nearly 1, dS is a small difference of dP and
-// D, and dO . O would round it away; summed like this, errors of dP and D cancel. Over many keys no share is that large.
+// D of rows with few keys, from their shares: the mean of dP. Where one share is nearly 1, dS is a small difference of
+// dP and D, and dO . O would round it away; summed like this, errors of dP and D cancel. Over many keys no share is
+// that large.
 void mean_of_shares(const Problem& p, int64_t segment, Prepared& rows, const Buffers& use) {
     const int64_t d = p.width;
     const float *key = p.keys_of(segment), *value = p.values_of(segment);
     alignas(64) float shares[BLOCK] = {}, means[BLOCK] = {};
     walk(rows.block, 0, p.keys, TILE, [&](const Tile& tile) {
         const int64_t at = tile.low * LANES, vectors = tile.high - tile.low;
-        product<false>({key + tile.key * p.key_token, p.key_token, 1}, rows.query_t + at, BLOCK, use.share + at, BLOCK, tile.keys, vectors, d);
-        product<false>({value + tile.key * p.value_token, p.value_token, 1}, rows.out_t + at, BLOCK, use.inner + at, BLOCK, tile.keys, vectors, d);
+        product<false>({key + tile.key * p.key_token, p.key_token, 1}, rows.query_t + at, BLOCK, use.share + at, BLOCK,
+                       tile.keys, vectors, d);
+        product<false>({value + tile.key * p.value_token, p.value_token, 1}, rows.out_t + at, BLOCK, use.inner + at,
+                       BLOCK, tile.keys, vectors, d);
         for (int v = tile.low; v < tile.high; ++v)
             for (int j = 0; j < tile.keys; ++j) {
                 const int64_t place = j * BLOCK + v * LANES;
@@ -130,7 +133,8 @@ struct Keys {
     const float *key, *value, *key_rows;  // of a tile; key_rows: one after the other
 };
 
-void add_block(const Problem& p, Prepared& rows, const Tile& tile, const Keys& of, const Buffers& use, float* key_sums, float* value_sums) {
+void add_block(const Problem& p, Prepared& rows, const Tile& tile, const Keys& of, const Buffers& use, float* key_sums,
+               float* value_sums) {
     const int64_t d = p.width, at = tile.low * LANES, vectors = tile.high - tile.low;
     product<false>({of.key, p.key_token, 1}, rows.query_t + at, BLOCK, use.share + at, BLOCK, tile.keys, vectors, d);
     product<false>({of.value, p.value_token, 1}, rows.out_t + at, BLOCK, use.inner + at, BLOCK, tile.keys, vectors, d);
@@ -151,16 +155,19 @@ void store_query_gradient(const Problem& p, Prepared& rows, float* to) {
     transpose(rows.query_gradient_t, BLOCK, rows.query, d, d, block.vectors * LANES);
     for (int lane = 0; lane < block.count; ++lane)
         for (int64_t i = 0; i < d; i += LANES)
-            store(to + (block.row + lane) * d + i, block.idle[lane] ? Vec{} : load(rows.query + lane * d + i) * p.scale);
+            store(to + (block.row + lane) * d + i,
+                  block.idle[lane] ? Vec{} : load(rows.query + lane * d + i) * p.scale);
 }
 
-void add_chunk(const Problem& p, const Gradients& g, int64_t segment, int64_t from, int64_t to, Prepared* rows, int count, float* query_gradient, const Buffers& use) {
+void add_chunk(const Problem& p, const Gradients& g, int64_t segment, int64_t from, int64_t to, Prepared* rows,
+               int count, float* query_gradient, const Buffers& use) {
     const int64_t d = p.width;
     const float *key = p.keys_of(segment), *value = p.values_of(segment);
     float *key_gradient = g.key + segment * p.keys * d, *value_gradient = g.value + segment * p.keys * d;
     int64_t begin = to, end = from;
     for (int i = 0; i < count; ++i) {
-        begin = std::min(begin, std::max(from, rows[i].block.begin)), end = std::max(end, std::min(to, rows[i].block.end));
+        begin = std::min(begin, std::max(from, rows[i].block.begin)),
+        end = std::max(end, std::min(to, rows[i].block.end));
     }
     for (int64_t start = begin; start < end; start += TILE) {
         const int64_t keys = std::min<int64_t>(TILE, end - start);

@@ -1,7 +1,8 @@
-// Vectors of floats, 16 wide with AVX-512 and 8 wide with AVX2 and FMA: the rest of the code is written once over LANES.
+// Vectors of floats, 16 wide with AVX-512 and 8 wide with AVX2 and FMA: the rest of the code is written once over
+// LANES.
 //
-// GCC's vector extension (clang has it too) gives +, *, comparisons and ?:. Intrinsics are used only where it has no word:
-// the exponential and the 8 x 8 transpose.
+// GCC's vector extension (clang has it too) gives +, *, comparisons and ?:. Intrinsics are used only where it has no
+// word: the exponential and the 8 x 8 transpose.
 #pragma once
 
 #include <cstdint>
@@ -37,8 +38,9 @@ STROP_INLINE float sum(Vec value) {
     return total;
 }
 
-// 2^x with a relative error under 2e-7. The polynomial is the minimax fit of 2^f on [0, 1), in relative error (Remez, 7.5e-8);
-// the whole part goes into the exponent. x must be below 128; far below -126 the result is 0; NaN stays NaN.
+// 2^x with a relative error under 2e-7. The polynomial is the minimax fit of 2^f on [0, 1), in relative error
+// (Remez, 7.5e-8); the whole part goes into the exponent. x must be below 128; far below -126 the result is 0; NaN
+// stays NaN.
 STROP_INLINE Vec power_of_two(Vec x) {
 #if defined(__AVX512F__)
     const Vec part = (Vec)_mm512_reduce_ps((__m512)x, 0x09);  // x - floor(x), inexact not signalled
@@ -86,9 +88,11 @@ STROP_INLINE void transpose8(const float* from, int64_t from_stride, float* to, 
 }
 
 // Transpose rows x columns floats, both multiples of 8.
-STROP_INLINE void transpose(const float* from, int64_t from_stride, float* to, int64_t to_stride, int64_t rows, int64_t columns) {
+STROP_INLINE void transpose(const float* from, int64_t from_stride, float* to, int64_t to_stride, int64_t rows,
+                            int64_t columns) {
     for (int64_t i = 0; i < rows; i += 8)
-        for (int64_t j = 0; j < columns; j += 8) transpose8(from + i * from_stride + j, from_stride, to + j * to_stride + i, to_stride);
+        for (int64_t j = 0; j < columns; j += 8)
+            transpose8(from + i * from_stride + j, from_stride, to + j * to_stride + i, to_stride);
 }
 
 }  // namespace strop

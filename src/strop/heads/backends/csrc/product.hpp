@@ -1,10 +1,11 @@
 // The one matrix product of this backend: C (+)= A B, with vectors along the columns of B and C.
 //
-// A block of up to 6 rows x NR vectors of C stays in registers while the inner dimension runs: every step loads NR vectors
-// of B, and spreads one number of A for each row. With AVX-512 that is 6 x 4 = 24 of 32 registers, with AVX2 6 x 2 = 12 of
-// 16; both leave room for the vectors of B and the spread number, and have more sums under way than the adder's latency
-// asks for. A is read one number at a time, so it may lie in any order (two strides) and is never repacked; B should fit
-// into the first cache. Sums are formed in registers and added to C once, which also keeps rounding errors small.
+// A block of up to 6 rows x NR vectors of C stays in registers while the inner dimension runs: every step loads NR
+// vectors of B, and spreads one number of A for each row. With AVX-512 that is 6 x 4 = 24 of 32 registers, with AVX2 6
+// x 2 = 12 of 16; both leave room for the vectors of B and the spread number, and have more sums under way than the
+// adder's latency asks for. A is read one number at a time, so it may lie in any order (two strides) and is never
+// repacked; B should fit into the first cache. Sums are formed in registers and added to C once, which also keeps
+// rounding errors small.
 #pragma once
 
 #include "lanes.hpp"
@@ -22,7 +23,8 @@ struct Strided {
 };
 
 template <int R, int V, bool ADD>
-STROP_INLINE void small_product(Strided a, const float* b, int64_t b_stride, float* c, int64_t c_stride, int64_t steps) {
+STROP_INLINE void small_product(Strided a, const float* b, int64_t b_stride, float* c, int64_t c_stride,
+                                int64_t steps) {
     Vec sums[R][V] = {};
     const float* row[R];
 #pragma GCC unroll 8
@@ -49,24 +51,34 @@ STROP_INLINE void small_product(Strided a, const float* b, int64_t b_stride, flo
 }
 
 template <int V, bool ADD>
-void panel_product(Strided a, const float* b, int64_t b_stride, float* c, int64_t c_stride, int64_t rows, int64_t steps) {
+void panel_product(Strided a, const float* b, int64_t b_stride, float* c, int64_t c_stride, int64_t rows,
+                   int64_t steps) {
     int64_t i = 0;
-    for (; i + MR <= rows; i += MR) small_product<MR, V, ADD>(a.from_row(i), b, b_stride, c + i * c_stride, c_stride, steps);
+    for (; i + MR <= rows; i += MR)
+        small_product<MR, V, ADD>(a.from_row(i), b, b_stride, c + i * c_stride, c_stride, steps);
     a = a.from_row(i), c += i * c_stride;
     switch (rows - i) {
-        case 5: return small_product<5, V, ADD>(a, b, b_stride, c, c_stride, steps);
-        case 4: return small_product<4, V, ADD>(a, b, b_stride, c, c_stride, steps);
-        case 3: return small_product<3, V, ADD>(a, b, b_stride, c, c_stride, steps);
-        case 2: return small_product<2, V, ADD>(a, b, b_stride, c, c_stride, steps);
-        case 1: return small_product<1, V, ADD>(a, b, b_stride, c, c_stride, steps);
-        default: return;
+        case 5:
+            return small_product<5, V, ADD>(a, b, b_stride, c, c_stride, steps);
+        case 4:
+            return small_product<4, V, ADD>(a, b, b_stride, c, c_stride, steps);
+        case 3:
+            return small_product<3, V, ADD>(a, b, b_stride, c, c_stride, steps);
+        case 2:
+            return small_product<2, V, ADD>(a, b, b_stride, c, c_stride, steps);
+        case 1:
+            return small_product<1, V, ADD>(a, b, b_stride, c, c_stride, steps);
+        default:
+            return;
     }
 }
 
 // C (rows x vectors * LANES) (+)= A (rows x steps) B (steps x vectors * LANES).
 template <bool ADD>
-inline void product(Strided a, const float* b, int64_t b_stride, float* c, int64_t c_stride, int64_t rows, int64_t vectors, int64_t steps) {
-    for (; vectors >= NR; vectors -= NR, b += NR * LANES, c += NR * LANES) panel_product<NR, ADD>(a, b, b_stride, c, c_stride, rows, steps);
+inline void product(Strided a, const float* b, int64_t b_stride, float* c, int64_t c_stride, int64_t rows,
+                    int64_t vectors, int64_t steps) {
+    for (; vectors >= NR; vectors -= NR, b += NR * LANES, c += NR * LANES)
+        panel_product<NR, ADD>(a, b, b_stride, c, c_stride, rows, steps);
     if constexpr (NR == 4) {
         if (vectors == 3) return panel_product<3, ADD>(a, b, b_stride, c, c_stride, rows, steps);
         if (vectors == 2) return panel_product<2, ADD>(a, b, b_stride, c, c_stride, rows, steps);

@@ -9,35 +9,39 @@
 
 namespace strop {
 
-constexpr int BLOCK = 64;                // rows of a block
-constexpr int VECTORS = BLOCK / LANES;   // vectors of a block
+constexpr int BLOCK = 64;               // rows of a block
+constexpr int VECTORS = BLOCK / LANES;  // vectors of a block
 constexpr float LOG2E = 1.44269504088896341f;
-constexpr float LOWEST = -3.0e38f;       // below every score, and finite: the difference of two is 0, not NaN
+constexpr float LOWEST = -3.0e38f;  // below every score, and finite: the difference of two is 0, not NaN
 
 // The arguments of one attention: rows of d floats, keys and values with strides in floats.
 struct Problem {
     const float *query, *key, *value;
-    const int64_t* offset;               // rows offset[s] to offset[s + 1] belong to segment s = batch row * groups + group
-    const int32_t *first, *last;         // the keys that a row sees; first > last: none
+    const int64_t* offset;        // rows offset[s] to offset[s + 1] belong to segment s = batch row * groups + group
+    const int32_t *first, *last;  // the keys that a row sees; first > last: none
     int64_t segments, groups, keys, width;
     int64_t key_batch, key_group, key_token, value_batch, value_group, value_token;
     float scale;
 
-    const float* keys_of(int64_t segment) const { return key + segment / groups * key_batch + segment % groups * key_group; }
-    const float* values_of(int64_t segment) const { return value + segment / groups * value_batch + segment % groups * value_group; }
+    const float* keys_of(int64_t segment) const {
+        return key + segment / groups * key_batch + segment % groups * key_group;
+    }
+    const float* values_of(int64_t segment) const {
+        return value + segment / groups * value_batch + segment % groups * value_group;
+    }
 };
 
-// Up to BLOCK rows of one segment. Lanes without a row that sees something are idle: their queries are 0, they never narrow
-// a tile, and what they compute is dropped.
+// Up to BLOCK rows of one segment. Lanes without a row that sees something are idle: their queries are 0, they never
+// narrow a tile, and what they compute is dropped.
 struct Block {
-    int64_t row;                         // the first
+    int64_t row;  // the first
     int count, vectors;
     alignas(64) int32_t first[BLOCK], last[BLOCK];
     bool idle[BLOCK];
     int32_t vector_first[VECTORS], vector_last[VECTORS];  // the keys that any lane of a vector sees
-    int64_t begin, end;                  // keys that any row sees
-    int64_t full_begin, full_end;        // keys that every row sees
-    int64_t edge_step;                   // keys of a tile where some do and some do not
+    int64_t begin, end;                                   // keys that any row sees
+    int64_t full_begin, full_end;                         // keys that every row sees
+    int64_t edge_step;                                    // keys of a tile where some do and some do not
 
     void read(const Problem& p, int64_t row_, int64_t stop) {
         row = row_;
@@ -72,19 +76,21 @@ struct Block {
 struct Tile {
     int64_t key;
     int keys;
-    int low, high;                       // vectors low to high - 1 see one of its keys
-    bool edge;                           // not every lane of those sees every key
+    int low, high;  // vectors low to high - 1 see one of its keys
+    bool edge;      // not every lane of those sees every key
 };
 
-// Visit the keys of a block from low to high: tiles of up to `largest` keys where all rows see all of them, and smaller ones,
-// with the vectors that have nothing to see left out, at the edges.
+// Visit the keys of a block from low to high: tiles of up to `largest` keys where all rows see all of them, and smaller
+// ones, with the vectors that have nothing to see left out, at the edges.
 template <class Visit>
 STROP_INLINE void walk(const Block& block, int64_t from, int64_t to, int largest, Visit&& visit) {
     int64_t key = std::max(block.begin, from);
     const int64_t end = std::min(block.end, to);
     while (key < end) {
         const bool full = key >= block.full_begin && key < block.full_end;
-        int64_t stop = full ? block.full_end : key < block.full_begin ? std::min(block.full_begin, block.end) : block.end;
+        int64_t stop = full                     ? block.full_end
+                       : key < block.full_begin ? std::min(block.full_begin, block.end)
+                                                : block.end;
         stop = std::min(stop, end);
         const int64_t step = full ? largest : std::min<int64_t>(block.edge_step, largest);
         Tile tile{key, static_cast<int>(std::min(step, stop - key)), 0, block.vectors, !full};
@@ -105,8 +111,8 @@ STROP_INLINE IntVec sees(const Block& block, int v, int64_t key) {
     return (load(block.first + v * LANES) <= place) & (load(block.last + v * LANES) >= place);
 }
 
-// Rows of a tile one after the other: as they are, or copied where tokens lie further apart (a power of two apart they would
-// evict each other from the first cache).
+// Rows of a tile one after the other: as they are, or copied where tokens lie further apart (a power of two apart they
+// would evict each other from the first cache).
 STROP_INLINE const float* together(const float* from, int64_t stride, int64_t rows, int64_t width, float* buffer) {
     if (stride == width) return from;
     for (int64_t i = 0; i < rows; ++i) std::memcpy(buffer + i * width, from + i * stride, width * 4);

@@ -1,8 +1,9 @@
 // Threads and scratch memory of one call.
 //
-// Threads are started for the call and joined at its end, and only where there is enough to do. Not OpenMP: the wheels of
-// torch, numpy and scikit-learn each carry a libgomp of their own, and a second runtime in the process would keep a second
-// team of spinning threads beside torch's. Nothing of ours outlives the call, so a fork later on (data loaders) is safe too.
+// Threads are started for the call and joined at its end, and only where there is enough to do. Not OpenMP: the wheels
+// of torch, numpy and scikit-learn each carry a libgomp of their own, and a second runtime in the process would keep a
+// second team of spinning threads beside torch's. Nothing of ours outlives the call, so a fork later on (data loaders)
+// is safe too.
 #pragma once
 
 #include <atomic>
@@ -43,8 +44,8 @@ inline Scratch& scratch() {
     return own;
 }
 
-// Hand out the tasks 0 to tasks - 1, in order, to the threads as they become free. The caller's thread takes part, so that
-// fewer threads than wanted, or none, only make it slower. Returns 0, or 1 where memory ran out.
+// Hand out the tasks 0 to tasks - 1, in order, to the threads as they become free. The caller's thread takes part, so
+// that fewer threads than wanted, or none, only make it slower. Returns 0, or 1 where memory ran out.
 template <class Work>
 int share_out(int64_t tasks, int threads, Work&& work) {
     std::atomic<int64_t> next{0};

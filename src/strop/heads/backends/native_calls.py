@@ -1,0 +1,60 @@
+"""Calls into the C++ library: addresses of tensors, numbers of threads, errors."""
+
+from __future__ import annotations
+
+import ctypes
+
+import torch
+from torch import Tensor
+
+from strop.errors import UserError
+from strop.heads.backends.native_build import load
+
+WIDTH_STEP = 16
+WIDEST = 256
+
+
+def why_not(tensor: Tensor, head_width: int) -> str | None:
+    """Say why the kernels cannot compute with this tensor and width, or None where they can."""
+    if tensor.device.type != "cpu":
+        return f"the native kernels run on the CPU, and the tensors are on {tensor.device.type}"
+    if tensor.dtype != torch.float32:
+        return f"the native kernels compute in float32, and the tensors are {str(tensor.dtype).removeprefix('torch.')}"
+    if head_width % WIDTH_STEP or not 0 < head_width <= WIDEST:
+        return (
+            f"the native kernels want a head width that is a multiple of {WIDTH_STEP}, up to {WIDEST}; "
+            f"it is {head_width}"
+        )
+    return load().why
+
+
+def require(*tensors: Tensor | None, head_width: int) -> None:
+    """Refuse what the kernels cannot compute with.
+
+    Raises:
+        UserError: With the reason.
+    """
+    for tensor in tensors:
+        reason = None if tensor is None else why_not(tensor, head_width)
+        if reason is not None:
+            raise UserError("this attention backend cannot run here", value="native", why=reason)
+
+
+def call(name: str, *arguments: object) -> None:
+    """Call a function of the library with as many threads as torch uses; tensors become their addresses."""
+    function = getattr(load().library, name)
+    code = function(*(convert(argument) for argument in arguments), torch.get_num_threads())
+    if code:
+        raise MemoryError("the native attention kernels got no memory for their buffers")
+
+
+def convert(argument: object) -> object:
+    """Turn an argument into what ctypes takes."""
+    if isinstance(argument, Tensor):
+        return ctypes.c_void_p(argument.data_ptr())
+    return ctypes.byref(argument) if isinstance(argument, ctypes.Structure) else argument
+
+
+def address(tensor: Tensor | None) -> int | None:
+    """Return where a tensor's numbers are, for a field of a structure."""
+    return None if tensor is None else tensor.data_ptr()
