@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -23,9 +24,11 @@ def _share(value: Any) -> Any:
     """Read a share as people write it: 0.75, 75 % or 7/9."""
     if not isinstance(value, str):
         return value
-    from strop.heads.layout import read_share
-
-    return read_share(value)
+    plain = value.strip()
+    try:
+        return float(Fraction(plain.removesuffix("%").strip())) / (100 if plain.endswith("%") else 1)
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(f"a share is written as 0.75, 75% or 7/9, not {value!r}") from None
 
 
 ActiveShare = Annotated[float, BeforeValidator(_share), Field(gt=0, le=1)]
@@ -67,6 +70,9 @@ class Heads(Config):
     """Scale of a learned router's gates: as in the released code, or the paper's equations literally."""
     straight_through: Literal["exact", "selected", "off"] = "exact"
     """Gradient of a query-norm router: through all heads' outputs, through those of the chosen heads, or none."""
+    backend: Literal["auto", "reference", "gathered", "native", "triton", "flex"] = "gathered"
+    """What computes attention; the model keeps it. `auto` takes the fastest on the machine, and two machines may then
+    differ in the last bits."""
 
 
 class FromScratch(Config):

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
-from strop.errors import UserError
-from strop.heads.conversion import convert
+from strop.heads.conversion import ROUTERS, convert
 from strop.heads.layout import HeadLayout
 from strop.heads.modeling import MoHSettings
 from strop.methods.mixture_of_heads.arms import Arm, Importance, layouts
@@ -48,6 +47,7 @@ def convert_arm(
         router=heads.router,
         gates=heads.gates,
         straight_through=heads.straight_through,
+        backend=heads.backend,
         balance=beta,
     )
     convert(source, settings, out)
@@ -58,16 +58,9 @@ def convert_arm(
 
 def _fit_routers(folder: Path, made: list[HeadLayout], sums: Sequence[LayerSums]) -> None:
     """Put fitted weights in place of the routers' zeros."""
-    wanted = {
-        ROUTED.format(layer=layer): fitted_router(sums[layer], layout)
-        for layer, layout in enumerate(made)
-        if 0 < layout.active < layout.units
-    }
-    for shard in sorted(folder.glob("*.safetensors")):
-        weights = load_file(shard)
-        own = {name: wanted.pop(name) for name in list(wanted) if name in weights}
-        if own:
-            weights |= {name: weight.to(weights[name].dtype) for name, weight in own.items()}
-            save_file(weights, shard, metadata={"format": "pt"})
-    if wanted:
-        raise UserError("the converted model has no router where one was fitted", value=sorted(wanted)[:3])
+    weights = load_file(folder / ROUTERS)
+    for number, (layout, layer) in enumerate(zip(made, sums, strict=True)):
+        name = ROUTED.format(layer=number)
+        if name in weights:
+            weights[name] = fitted_router(layer, layout).to(weights[name].dtype)
+    save_file(weights, folder / ROUTERS, metadata={"format": "pt"})

@@ -81,26 +81,25 @@ def scratch_layout(settings: FromScratch, share: float) -> HeadLayout:
 
 def route_scratch(stage: Stage, dense: Artifact, *, settings: FromScratch, share: float, seed: int) -> None:
     """Write the same random weights with routed heads: the folder `model`."""
-    from strop.heads.conversion import convert
+    from strop.heads.conversion import ROUTERS, convert
     from strop.heads.modeling import MoHSettings
 
     layout = scratch_layout(settings, share)
-    made = MoHSettings(layers=(layout,) * settings.layers, router="learned", balance=settings.train.balance)
+    made = MoHSettings(
+        layers=(layout,) * settings.layers, router="learned", balance=settings.train.balance, backend="gathered"
+    )
     out = stage.folder / "model"
     convert(dense.path("model"), made, out)
-    start_routers(out, seed=derive_seed(seed, "scratch", "routers"))
+    start_routers(out / ROUTERS, seed=derive_seed(seed, "scratch", "routers"))
 
 
-def start_routers(folder: Path, *, seed: int) -> None:
+def start_routers(file: Path, *, seed: int) -> None:
     """Give the learned routers of a model small random weights, as the released vision code does."""
     import torch
     from safetensors.torch import load_file, save_file
 
     generator = torch.Generator().manual_seed(seed)
-    for shard in sorted(folder.glob("*.safetensors")):
-        weights = load_file(shard)
-        for name in sorted(weights):
-            if ".router." in name:
-                drawn = torch.randn(weights[name].shape, generator=generator)
-                weights[name] = (ROUTER_START * drawn).to(weights[name].dtype)
-        save_file(weights, shard, metadata={"format": "pt"})
+    weights = load_file(file)
+    for name in sorted(weights):
+        weights[name] = ROUTER_START * torch.randn(weights[name].shape, generator=generator, dtype=weights[name].dtype)
+    save_file(weights, file, metadata={"format": "pt"})
