@@ -182,8 +182,8 @@ def _forward(
         KEYS=blocks.keys,
         WIDE=_padded(width),
         SPLITS=splits,
-        PRECISION="ieee",
-        num_warps=blocks.warps,
+        WIDEN=not query_rd.is_cuda,
+        num_warps=blocks.warps if splits == 1 else 4,
         num_stages=blocks.stages,
     )
     if splits > 1:
@@ -228,9 +228,9 @@ def _query_gradient(
         *value_bgtd.stride()[:3],
         width=query_rd.shape[1],
         ROWS=blocks.rows,
-        KEYS=blocks.keys,
+        KEYS=blocks.backward_keys,
         WIDE=_padded(query_rd.shape[1]),
-        PRECISION="ieee",
+        WIDEN=not query_rd.is_cuda,
         num_warps=blocks.backward_warps,
         num_stages=blocks.backward_stages,
     )
@@ -274,7 +274,7 @@ def _key_gradients(
         ROWS=blocks.walked_rows,
         KEYS=blocks.owned_keys,
         WIDE=_padded(query_rd.shape[1]),
-        PRECISION="ieee",
+        WIDEN=not query_rd.is_cuda,
         num_warps=blocks.backward_warps,
         num_stages=blocks.backward_stages,
     )

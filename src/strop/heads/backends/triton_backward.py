@@ -14,31 +14,31 @@ from typing import Any
 import triton
 import triton.language as tl
 
-from strop.heads.backends.triton_forward import tile_rows, walk
+from strop.heads.backends.triton_forward import as_is, tile_rows, walk
 
 jit: Callable[[Callable[..., Any]], Any] = triton.jit
 
 
 @jit
 def _query_step(
-    query: Any,
-    dout: Any,
-    logsum: Any,
-    delta: Any,
-    key_at: Any,
-    value_at: Any,
-    key_stride: Any,
-    value_stride: Any,
-    start: Any,
-    first: Any,
-    last: Any,
-    dquery: Any,
-    scale: Any,
+    query: tl.tensor,
+    dout: tl.tensor,
+    logsum: tl.tensor,
+    delta: tl.tensor,
+    key_at: tl.tensor,
+    value_at: tl.tensor,
+    key_stride: tl.tensor,
+    value_stride: tl.tensor,
+    start: tl.tensor,
+    first: tl.tensor,
+    last: tl.tensor,
+    dquery: tl.tensor,
+    scale: tl.tensor,
     width: tl.constexpr,
     KEYS: tl.constexpr,
     WIDE: tl.constexpr,
     MASKED: tl.constexpr,
-    PRECISION: tl.constexpr,
+    WIDEN: tl.constexpr,
 ) -> Any:
     """Add what one block of keys gives to the gradient of the queries."""
     place = start + tl.arange(0, KEYS)
@@ -46,64 +46,68 @@ def _query_step(
     inside = wide[:, None] < width
     if MASKED:
         inside = inside & (place[None, :] <= tl.max(last, 0))
-    offset = place[None, :].to(tl.int64)
-    key = tl.load(key_at + offset * key_stride + wide[:, None], mask=inside, other=0.0)
-    value = tl.load(value_at + offset * value_stride + wide[:, None], mask=inside, other=0.0)
-    score = tl.dot(query, key, input_precision=PRECISION) * scale
+    key_at = key_at + tl.cast(start, tl.int64) * key_stride
+    value_at = value_at + tl.cast(start, tl.int64) * value_stride
+    column = tl.arange(0, KEYS)[None, :]
+    key = tl.load(key_at + (column * key_stride + wide[:, None]), mask=inside, other=0.0)
+    value = tl.load(value_at + (column * value_stride + wide[:, None]), mask=inside, other=0.0)
+    score = tl.dot(as_is(query, WIDEN), as_is(key, WIDEN), input_precision="ieee") * scale
     share = tl.exp2(score - logsum[:, None])
     if MASKED:
         share = tl.where((place[None, :] >= first[:, None]) & (place[None, :] <= last[:, None]), share, 0.0)
-    dshare = tl.dot(dout, value, input_precision=PRECISION)
+    dshare = tl.dot(as_is(dout, WIDEN), as_is(value, WIDEN), input_precision="ieee")
     dscore = share * (dshare - delta[:, None])
-    return tl.dot(dscore.to(key.dtype), tl.trans(key), dquery, input_precision=PRECISION)
+    return tl.dot(as_is(dscore.to(key.dtype), WIDEN), as_is(tl.trans(key), WIDEN), dquery, input_precision="ieee")
 
 
 @jit
 def query_kernel(
-    query_ptr: Any,
-    key_ptr: Any,
-    value_ptr: Any,
-    out_ptr: Any,
-    dout_ptr: Any,
-    logsum_ptr: Any,
-    delta_ptr: Any,
-    dquery_ptr: Any,
-    first_ptr: Any,
-    last_ptr: Any,
-    tile_ptr: Any,
-    tiles: Any,
-    keys: Any,
-    groups: Any,
-    scale: Any,
-    unit: Any,
-    key_batch: Any,
-    key_group: Any,
-    key_stride: Any,
-    value_batch: Any,
-    value_group: Any,
-    value_stride: Any,
+    query_ptr: tl.tensor,
+    key_ptr: tl.tensor,
+    value_ptr: tl.tensor,
+    out_ptr: tl.tensor,
+    dout_ptr: tl.tensor,
+    logsum_ptr: tl.tensor,
+    delta_ptr: tl.tensor,
+    dquery_ptr: tl.tensor,
+    first_ptr: tl.tensor,
+    last_ptr: tl.tensor,
+    tile_ptr: tl.tensor,
+    tiles: tl.tensor,
+    keys: tl.tensor,
+    groups: tl.tensor,
+    scale: tl.tensor,
+    unit: tl.tensor,
+    key_batch: tl.tensor,
+    key_group: tl.tensor,
+    key_stride: tl.tensor,
+    value_batch: tl.tensor,
+    value_group: tl.tensor,
+    value_stride: tl.tensor,
     width: tl.constexpr,
     ROWS: tl.constexpr,
     KEYS: tl.constexpr,
     WIDE: tl.constexpr,
-    PRECISION: tl.constexpr,
+    WIDEN: tl.constexpr,
 ) -> None:
     """Write the gradient of one tile's queries, and each row's output times its gradient, which the keys need too."""
     tile = tl.program_id(0)
     segment = tl.load(tile_ptr + tile)
     if segment < 0:
         return
-    row, real, first, last = tile_rows(tile_ptr + tile, tiles, first_ptr, last_ptr, keys, ROWS)
+    begin, real, first, last = tile_rows(tile_ptr + tile, tiles, first_ptr, last_ptr, keys, ROWS)
     wide = tl.arange(0, WIDE)
     key_at = key_ptr + (segment // groups).to(tl.int64) * key_batch + (segment % groups).to(tl.int64) * key_group
     value_at = (
         value_ptr + (segment // groups).to(tl.int64) * value_batch + (segment % groups).to(tl.int64) * value_group
     )
-    at = row[:, None].to(tl.int64) * width + wide[None, :]
+    row = begin + tl.arange(0, ROWS)
+    base = begin.to(tl.int64) * width
+    at = tl.arange(0, ROWS)[:, None] * width + wide[None, :]
     inside = real[:, None] & (wide[None, :] < width)
-    query = tl.load(query_ptr + at, mask=inside, other=0.0)
-    dout = tl.load(dout_ptr + at, mask=inside, other=0.0)
-    out = tl.load(out_ptr + at, mask=inside, other=0.0)
+    query = tl.load(query_ptr + base + at, mask=inside, other=0.0)
+    dout = tl.load(dout_ptr + base + at, mask=inside, other=0.0)
+    out = tl.load(out_ptr + base + at, mask=inside, other=0.0)
     delta = tl.sum(out.to(tl.float32) * dout.to(tl.float32), 1)
     tl.store(delta_ptr + row, delta, mask=real)
     logsum = tl.load(logsum_ptr + row, mask=real, other=float("inf"))
@@ -113,90 +117,91 @@ def query_kernel(
     for block in range(whole, whole_end):
         dquery = _query_step(
             query, dout, logsum, delta, key_at, value_at, key_stride, value_stride, block * KEYS, first, last, dquery,
-            scale, width, KEYS, WIDE, False, PRECISION,
+            scale, width, KEYS, WIDE, False, WIDEN,
         )  # fmt: skip
     for edge in range(low, high - (whole_end - whole)):
         block = tl.where(edge < whole, edge, edge + (whole_end - whole))
         dquery = _query_step(
             query, dout, logsum, delta, key_at, value_at, key_stride, value_stride, block * KEYS, first, last, dquery,
-            scale, width, KEYS, WIDE, True, PRECISION,
+            scale, width, KEYS, WIDE, True, WIDEN,
         )  # fmt: skip
-    tl.store(dquery_ptr + at, (dquery * unit).to(dquery_ptr.dtype.element_ty), mask=inside)
+    tl.store(dquery_ptr + base + at, (dquery * unit).to(dquery_ptr.dtype.element_ty), mask=inside)
 
 
 @jit
 def _key_step(
-    key: Any,
-    value: Any,
-    place: Any,
-    query_ptr: Any,
-    dout_ptr: Any,
-    logsum_ptr: Any,
-    delta_ptr: Any,
-    first_ptr: Any,
-    last_ptr: Any,
-    start: Any,
-    end: Any,
-    dkey: Any,
-    dvalue: Any,
-    scale: Any,
+    key: tl.tensor,
+    value: tl.tensor,
+    place: tl.tensor,
+    query_ptr: tl.tensor,
+    dout_ptr: tl.tensor,
+    logsum_ptr: tl.tensor,
+    delta_ptr: tl.tensor,
+    first_ptr: tl.tensor,
+    last_ptr: tl.tensor,
+    start: tl.tensor,
+    end: tl.tensor,
+    dkey: tl.tensor,
+    dvalue: tl.tensor,
+    scale: tl.tensor,
     width: tl.constexpr,
     ROWS: tl.constexpr,
     WIDE: tl.constexpr,
     MASKED: tl.constexpr,
-    PRECISION: tl.constexpr,
+    WIDEN: tl.constexpr,
 ) -> Any:
     """Add what one block of rows gives to the gradients of keys and values."""
     row = start + tl.arange(0, ROWS)
     real = row < end
     wide = tl.arange(0, WIDE)
-    at = row[:, None].to(tl.int64) * width + wide[None, :]
+    base = tl.cast(start, tl.int64) * width
+    at = tl.arange(0, ROWS)[:, None] * width + wide[None, :]
     inside = real[:, None] & (wide[None, :] < width)
-    query = tl.load(query_ptr + at, mask=inside, other=0.0)
-    dout = tl.load(dout_ptr + at, mask=inside, other=0.0)
+    query = tl.load(query_ptr + base + at, mask=inside, other=0.0)
+    dout = tl.load(dout_ptr + base + at, mask=inside, other=0.0)
     logsum = tl.load(logsum_ptr + row, mask=real, other=float("inf"))
     delta = tl.load(delta_ptr + row, mask=real, other=0.0)
-    score = tl.dot(key, tl.trans(query), input_precision=PRECISION) * scale
+    score = tl.dot(as_is(key, WIDEN), as_is(tl.trans(query), WIDEN), input_precision="ieee") * scale
     share = tl.exp2(score - logsum[None, :])
     if MASKED:
         first = tl.load(first_ptr + row, mask=real, other=1)
         last = tl.load(last_ptr + row, mask=real, other=0)
         share = tl.where((place[:, None] >= first[None, :]) & (place[:, None] <= last[None, :]), share, 0.0)
-    dvalue = tl.dot(share.to(dout.dtype), dout, dvalue, input_precision=PRECISION)
-    dshare = tl.dot(value, tl.trans(dout), input_precision=PRECISION)
+    dvalue = tl.dot(as_is(share.to(dout.dtype), WIDEN), as_is(dout, WIDEN), dvalue, input_precision="ieee")
+    dshare = tl.dot(as_is(value, WIDEN), as_is(tl.trans(dout), WIDEN), input_precision="ieee")
     dscore = share * (dshare - delta[None, :])
-    dkey = tl.dot(dscore.to(query.dtype), query, dkey, input_precision=PRECISION)
+    dkey = tl.dot(as_is(dscore.to(query.dtype), WIDEN), as_is(query, WIDEN), dkey, input_precision="ieee")
     return dkey, dvalue
 
 
 @jit
 def key_kernel(
-    query_ptr: Any,
-    key_ptr: Any,
-    value_ptr: Any,
-    dout_ptr: Any,
-    logsum_ptr: Any,
-    delta_ptr: Any,
-    dkey_ptr: Any,
-    dvalue_ptr: Any,
-    first_ptr: Any,
-    last_ptr: Any,
-    walk_ptr: Any,
-    keys: Any,
-    groups: Any,
-    scale: Any,
-    unit: Any,
-    key_batch: Any,
-    key_group: Any,
-    key_stride: Any,
-    value_batch: Any,
-    value_group: Any,
-    value_stride: Any,
+    query_ptr: tl.tensor,
+    key_ptr: tl.tensor,
+    value_ptr: tl.tensor,
+    dout_ptr: tl.tensor,
+    logsum_ptr: tl.tensor,
+    delta_ptr: tl.tensor,
+    dkey_ptr: tl.tensor,
+    dvalue_ptr: tl.tensor,
+    first_ptr: tl.tensor,
+    last_ptr: tl.tensor,
+    walk_ptr: tl.tensor,
+    keys: tl.tensor,
+    groups: tl.tensor,
+    scale: tl.tensor,
+    unit: tl.tensor,
+    key_batch: tl.tensor,
+    key_group: tl.tensor,
+    key_stride: tl.tensor,
+    value_batch: tl.tensor,
+    value_group: tl.tensor,
+    value_stride: tl.tensor,
     width: tl.constexpr,
     ROWS: tl.constexpr,
     KEYS: tl.constexpr,
     WIDE: tl.constexpr,
-    PRECISION: tl.constexpr,
+    WIDEN: tl.constexpr,
 ) -> None:
     """Write the gradients of one tile of keys and values of one segment; causal: the first tiles are the longest."""
     segment = tl.program_id(0)
@@ -225,13 +230,13 @@ def key_kernel(
     for block in range(whole, whole_end):
         dkey, dvalue = _key_step(
             key, value, place, query_ptr, dout_ptr, logsum_ptr, delta_ptr, first_ptr, last_ptr, low + block * ROWS,
-            high, dkey, dvalue, scale, width, ROWS, WIDE, False, PRECISION,
+            high, dkey, dvalue, scale, width, ROWS, WIDE, False, WIDEN,
         )  # fmt: skip
     for edge in range(0, blocks - (whole_end - whole)):
         block = tl.where(edge < whole, edge, edge + (whole_end - whole))
         dkey, dvalue = _key_step(
             key, value, place, query_ptr, dout_ptr, logsum_ptr, delta_ptr, first_ptr, last_ptr, low + block * ROWS,
-            high, dkey, dvalue, scale, width, ROWS, WIDE, True, PRECISION,
+            high, dkey, dvalue, scale, width, ROWS, WIDE, True, WIDEN,
         )  # fmt: skip
     at = (segment.to(tl.int64) * keys + place[:, None]) * width + wide[None, :]
     tl.store(dkey_ptr + at, (dkey * unit).to(dkey_ptr.dtype.element_ty), mask=inside)

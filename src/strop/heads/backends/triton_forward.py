@@ -19,25 +19,32 @@ jit: Callable[[Callable[..., Any]], Any] = triton.jit
 
 
 @jit
+def as_is(factor: tl.tensor, WIDEN: tl.constexpr) -> Any:
+    """Return a factor of a product of matrices; widened in the interpreter, which multiplies bfloat16 bit by bit."""
+    return factor.to(tl.float32) if WIDEN else factor
+
+
+@jit
 def tile_rows(
-    tile_at: Any,
-    tiles: Any,
-    first_ptr: Any,
-    last_ptr: Any,
-    keys: Any,
+    tile_at: tl.tensor,
+    tiles: tl.tensor,
+    first_ptr: tl.tensor,
+    last_ptr: tl.tensor,
+    keys: tl.tensor,
     ROWS: tl.constexpr,
 ) -> Any:
-    """Return a tile's rows, which of them exist, and the first and last key of each; `keys` and -1 if it sees none."""
-    row = tl.load(tile_at + tiles) + tl.arange(0, ROWS)
+    """Return a tile's first row, which of its rows exist, and what each sees: first and last key, or `keys` and -1."""
+    begin = tl.load(tile_at + tiles)
+    row = begin + tl.arange(0, ROWS)
     real = row < tl.load(tile_at + 2 * tiles)
     first = tl.load(first_ptr + row, mask=real, other=keys)
     last = tl.load(last_ptr + row, mask=real, other=-1)
     seeing = first <= last
-    return row, real, tl.where(seeing, first, keys), tl.where(seeing, last, -1)
+    return begin, real, tl.where(seeing, first, keys), tl.where(seeing, last, -1)
 
 
 @jit
-def walk(first: Any, last: Any, keys: Any, KEYS: tl.constexpr) -> Any:
+def walk(first: tl.tensor, last: tl.tensor, keys: tl.tensor, KEYS: tl.constexpr) -> Any:
     """Return, in blocks of keys, where the keys of a tile begin and end, and between, those that all its rows see."""
     seeing = last >= 0
     low = tl.min(first, 0) // KEYS
@@ -50,29 +57,31 @@ def walk(first: Any, last: Any, keys: Any, KEYS: tl.constexpr) -> Any:
 
 @jit
 def _step(
-    query: Any,
-    key_at: Any,
-    value_at: Any,
-    key_stride: Any,
-    value_stride: Any,
-    start: Any,
-    first: Any,
-    last: Any,
-    total: Any,
-    most: Any,
-    mass: Any,
-    scale: Any,
+    query: tl.tensor,
+    key_at: tl.tensor,
+    value_at: tl.tensor,
+    key_stride: tl.tensor,
+    value_stride: tl.tensor,
+    start: tl.tensor,
+    first: tl.tensor,
+    last: tl.tensor,
+    total: tl.tensor,
+    most: tl.tensor,
+    mass: tl.tensor,
+    scale: tl.tensor,
     width: tl.constexpr,
     KEYS: tl.constexpr,
     WIDE: tl.constexpr,
     MASKED: tl.constexpr,
-    PRECISION: tl.constexpr,
+    WIDEN: tl.constexpr,
 ) -> Any:
     """Take one block of keys into the running sums: softmax online."""
     place = start + tl.arange(0, KEYS)
     wide = tl.arange(0, WIDE)
-    key_at = key_at + place[None, :].to(tl.int64) * key_stride + wide[:, None]
-    value_at = value_at + place[:, None].to(tl.int64) * value_stride + wide[None, :]
+    # Distances inside a block are short; only where it begins may need 64 bits.
+    begin = tl.cast(start, tl.int64)
+    key_at = key_at + begin * key_stride + (tl.arange(0, KEYS)[None, :] * key_stride + wide[:, None])
+    value_at = value_at + begin * value_stride + (tl.arange(0, KEYS)[:, None] * value_stride + wide[None, :])
     if MASKED:
         near = place <= tl.max(last, 0)
         key = tl.load(key_at, mask=near[None, :] & (wide[:, None] < width), other=0.0)
@@ -83,7 +92,7 @@ def _step(
     else:
         key = tl.load(key_at, mask=wide[:, None] < width, other=0.0)
         value = tl.load(value_at, mask=wide[None, :] < width, other=0.0)
-    score = tl.dot(query, key, input_precision=PRECISION) * scale
+    score = tl.dot(as_is(query, WIDEN), as_is(key, WIDEN), input_precision="ieee") * scale
     if MASKED:
         seen = (place[None, :] >= first[:, None]) & (place[None, :] <= last[:, None])
         score = tl.where(seen, score, float("-inf"))
@@ -93,37 +102,39 @@ def _step(
     share = tl.exp2(score - level[:, None])
     shrink = tl.exp2(most - level)
     mass = mass * shrink + tl.sum(share, 1)
-    total = tl.dot(share.to(value.dtype), value, total * shrink[:, None], input_precision=PRECISION)
+    total = tl.dot(
+        as_is(share.to(value.dtype), WIDEN), as_is(value, WIDEN), total * shrink[:, None], input_precision="ieee"
+    )
     return total, now, mass
 
 
 @jit
 def forward_kernel(
-    query_ptr: Any,
-    key_ptr: Any,
-    value_ptr: Any,
-    out_ptr: Any,
-    logsum_ptr: Any,
-    first_ptr: Any,
-    last_ptr: Any,
-    tile_ptr: Any,
-    tiles: Any,
-    rows: Any,
-    keys: Any,
-    groups: Any,
-    scale: Any,
-    key_batch: Any,
-    key_group: Any,
-    key_stride: Any,
-    value_batch: Any,
-    value_group: Any,
-    value_stride: Any,
+    query_ptr: tl.tensor,
+    key_ptr: tl.tensor,
+    value_ptr: tl.tensor,
+    out_ptr: tl.tensor,
+    logsum_ptr: tl.tensor,
+    first_ptr: tl.tensor,
+    last_ptr: tl.tensor,
+    tile_ptr: tl.tensor,
+    tiles: tl.tensor,
+    rows: tl.tensor,
+    keys: tl.tensor,
+    groups: tl.tensor,
+    scale: tl.tensor,
+    key_batch: tl.tensor,
+    key_group: tl.tensor,
+    key_stride: tl.tensor,
+    value_batch: tl.tensor,
+    value_group: tl.tensor,
+    value_stride: tl.tensor,
     width: tl.constexpr,
     ROWS: tl.constexpr,
     KEYS: tl.constexpr,
     WIDE: tl.constexpr,
     SPLITS: tl.constexpr,
-    PRECISION: tl.constexpr,
+    WIDEN: tl.constexpr,
 ) -> None:
     """Attend from one tile of rows, or with SPLITS > 1 from it to a part of its keys."""
     tile = tl.program_id(0)
@@ -131,15 +142,15 @@ def forward_kernel(
     segment = tl.load(tile_ptr + tile)
     if segment < 0:
         return
-    row, real, first, last = tile_rows(tile_ptr + tile, tiles, first_ptr, last_ptr, keys, ROWS)
+    begin, real, first, last = tile_rows(tile_ptr + tile, tiles, first_ptr, last_ptr, keys, ROWS)
     wide = tl.arange(0, WIDE)
     key_at = key_ptr + (segment // groups).to(tl.int64) * key_batch + (segment % groups).to(tl.int64) * key_group
     value_at = (
         value_ptr + (segment // groups).to(tl.int64) * value_batch + (segment % groups).to(tl.int64) * value_group
     )
-    at = row[:, None].to(tl.int64) * width + wide[None, :]
+    at = tl.arange(0, ROWS)[:, None] * width + wide[None, :]
     inside = real[:, None] & (wide[None, :] < width)
-    query = tl.load(query_ptr + at, mask=inside, other=0.0)
+    query = tl.load(query_ptr + begin.to(tl.int64) * width + at, mask=inside, other=0.0)
 
     low, whole, whole_end, high = walk(first, last, keys, KEYS)
     if SPLITS > 1:
@@ -155,13 +166,13 @@ def forward_kernel(
     for block in range(whole, whole_end):
         total, most, mass = _step(
             query, key_at, value_at, key_stride, value_stride, block * KEYS, first, last, total, most, mass, scale,
-            width, KEYS, WIDE, False, PRECISION,
+            width, KEYS, WIDE, False, WIDEN,
         )  # fmt: skip
     for edge in range(low, high - (whole_end - whole)):
         block = tl.where(edge < whole, edge, edge + (whole_end - whole))
         total, most, mass = _step(
             query, key_at, value_at, key_stride, value_stride, block * KEYS, first, last, total, most, mass, scale,
-            width, KEYS, WIDE, True, PRECISION,
+            width, KEYS, WIDE, True, WIDEN,
         )  # fmt: skip
 
     mass = tl.where(last >= 0, mass, 0.0)
@@ -169,22 +180,21 @@ def forward_kernel(
     out = tl.where((mass > 0)[:, None], total / safe[:, None], 0.0)
     if SPLITS > 1:
         logsum = tl.where(mass > 0, most + tl.log2(safe), float("-inf"))
-        row += split * rows
-        at += (split * rows).to(tl.int64) * width
+        begin += split * rows
     else:
         # Shares are 2 ** (score - logsum): 0 for rows that see nothing.
         logsum = tl.where(mass > 0, most + tl.log2(safe), float("inf"))
-    tl.store(out_ptr + at, out.to(out_ptr.dtype.element_ty), mask=inside)
-    tl.store(logsum_ptr + row, logsum, mask=real)
+    tl.store(out_ptr + begin.to(tl.int64) * width + at, out.to(out_ptr.dtype.element_ty), mask=inside)
+    tl.store(logsum_ptr + begin + tl.arange(0, ROWS), logsum, mask=real)
 
 
 @jit
 def merge_kernel(
-    part_ptr: Any,
-    part_logsum_ptr: Any,
-    out_ptr: Any,
-    logsum_ptr: Any,
-    rows: Any,
+    part_ptr: tl.tensor,
+    part_logsum_ptr: tl.tensor,
+    out_ptr: tl.tensor,
+    logsum_ptr: tl.tensor,
+    rows: tl.tensor,
     width: tl.constexpr,
     SPLITS: tl.constexpr,
     WIDE: tl.constexpr,

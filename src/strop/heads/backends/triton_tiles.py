@@ -17,21 +17,23 @@ from strop.heads.plan import RoutingPlan
 
 @dataclass(frozen=True, kw_only=True)
 class Blocks:
-    """The sizes of the tiles, all powers of two of at least 16, and how the compiler pipelines them.
+    """The sizes of the tiles, all powers of two of at least 16, and how the compiler spreads and pipelines them.
 
     Attributes:
         rows: Rows of a tile whose program walks over the keys (forward, gradient of the queries).
-        keys: Keys of one step of that walk.
+        keys: Keys of one step of that walk in the forward pass.
+        backward_keys: The same for the gradient of the queries.
         walked_rows: Rows of one step of the programs that own keys (gradients of keys and values).
         owned_keys: Keys that such a program owns.
         warps: Warps of a forward program.
         backward_warps: Warps of a backward program.
-        stages: Steps of a forward walk that are loaded ahead.
+        stages: Steps of a forward walk that are in flight.
         backward_stages: The same for a backward walk.
     """
 
     rows: int
     keys: int
+    backward_keys: int
     walked_rows: int
     owned_keys: int
     warps: int = 4
@@ -44,7 +46,8 @@ def default_blocks(width: int, itemsize: int, rows_per_token: float) -> Blocks:
     """Return the sizes used unless others are given.
 
     A tile of rows spans ``rows / rows_per_token`` positions, and all of them walk to the last one's keys: where a token
-    has less than one row in a KV head, smaller tiles waste less.
+    has less than one row in a KV head, smaller tiles waste less. Within that the sizes are the largest that `ptxas`
+    fits into the registers of compute capability 8.0 and 9.0 without spilling more than a few bytes.
 
     Args:
         width: Of a head, 1 to 256.
@@ -52,11 +55,17 @@ def default_blocks(width: int, itemsize: int, rows_per_token: float) -> Blocks:
         rows_per_token: Rows over tokens of a segment, on average: heads of a group times the active share.
     """
     rows = 128 if rows_per_token >= 1 else 64
-    if width * itemsize <= 128:
-        return Blocks(rows=rows, keys=64, walked_rows=64, owned_keys=64)
-    if width * itemsize <= 256:
-        return Blocks(rows=rows, keys=64, walked_rows=32, owned_keys=64, warps=rows // 16, backward_warps=rows // 16)
-    return Blocks(rows=min(rows, 64), keys=32, walked_rows=32, owned_keys=32)
+    if itemsize == 4 and width <= 64:
+        return Blocks(rows=64, keys=32, backward_keys=32, walked_rows=32, owned_keys=32, warps=8, backward_warps=8)
+    if itemsize == 4:
+        return Blocks(rows=32, keys=16, backward_keys=16, walked_rows=16, owned_keys=16, warps=8, backward_warps=8)
+    if width <= 64:
+        return Blocks(rows=rows, keys=64, backward_keys=32, walked_rows=64, owned_keys=64, stages=3)
+    if width <= 128 and rows == 128:
+        return Blocks(rows=128, keys=64, backward_keys=32, walked_rows=64, owned_keys=64, warps=8, backward_warps=8)
+    if width <= 128:
+        return Blocks(rows=64, keys=64, backward_keys=32, walked_rows=32, owned_keys=64, stages=3)
+    return Blocks(rows=64, keys=32, backward_keys=16, walked_rows=32, owned_keys=32, warps=8, backward_warps=8)
 
 
 def tile_bound(plan: RoutingPlan, size: int) -> int:
