@@ -16,10 +16,11 @@ from torch import Tensor
 
 from strop.heads.backends.native_build import load
 from strop.heads.backends.native_calls import address, call, require, why_not
+from strop.heads.backends.native_decoding import build_plan, decode
 from strop.heads.backends.native_projections import project_output, project_queries
 from strop.heads.plan import RoutingPlan
 
-__all__ = ["attend", "available", "missing", "project_output", "project_queries"]
+__all__ = ["attend", "available", "build_plan", "decode", "missing", "project_output", "project_queries"]
 
 WANTED_TASKS = 8
 FEWEST_KEYS = 1024

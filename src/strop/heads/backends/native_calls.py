@@ -41,7 +41,7 @@ def require(*tensors: Tensor | None, head_width: int) -> None:
 
 
 def call(name: str, *arguments: object) -> None:
-    """Call a function of the library with as many threads as torch uses; tensors become their addresses."""
+    """Call a function of the library with as many threads as torch uses; tensors become their addresses, ints int64."""
     function = getattr(load().library, name)
     code = function(*(convert(argument) for argument in arguments), torch.get_num_threads())
     if code:
@@ -52,6 +52,8 @@ def convert(argument: object) -> object:
     """Turn an argument into what ctypes takes."""
     if isinstance(argument, Tensor):
         return ctypes.c_void_p(argument.data_ptr())
+    if isinstance(argument, int):
+        return ctypes.c_int64(argument)
     return ctypes.byref(argument) if isinstance(argument, ctypes.Structure) else argument
 
 

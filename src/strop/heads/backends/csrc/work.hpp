@@ -6,6 +6,7 @@
 // is safe too.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <cstdlib>
@@ -42,6 +43,11 @@ class Scratch {
 inline Scratch& scratch() {
     thread_local Scratch own;
     return own;
+}
+
+// How many of the threads are worth starting for so much work, where one is worth `each`.
+inline int worthwhile(int threads, int64_t work, int64_t each) {
+    return static_cast<int>(std::min<int64_t>(threads, 1 + work / each));
 }
 
 // Hand out the tasks 0 to tasks - 1, in order, to the threads as they become free. The caller's thread takes part, so

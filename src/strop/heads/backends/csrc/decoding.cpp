@@ -1,0 +1,190 @@
+// One new token for each batch row, over a cache of keys and values, with the chosen heads only.
+//
+// Here memory is the limit, not arithmetic: a group's keys and values are read once for all of its chosen heads, and
+// those of a group without any are not read at all. Keys are taken 64 at a time: scores with lanes along d, eight keys
+// and two heads at once; the running softmax with lanes along keys; and the weighted sum of values by the product that
+// everything else uses, with a row for each head. While a tile of keys is scored its values are fetched ahead, and the
+// other way round.
+//
+// A task is a group and 1,024 of its keys; the partial results of a head are merged in order at the end, so that the
+// answer does not depend on the number of threads.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "product.hpp"
+#include "rows.hpp"
+#include "work.hpp"
+
+namespace strop {
+namespace {
+
+constexpr int TILE = 64;
+constexpr int64_t PART = 1024;
+constexpr int64_t BYTES = 2 << 20;  // worth another thread
+
+struct Cache {
+    const float *query, *key, *value;  // query: (b, h, d)
+    const uint8_t* chosen;             // (b, h)
+    const float* gate;                 // (b, h), or null
+    const int32_t *first, *last;       // visible keys of each batch row
+    int64_t batch, groups, heads, width;
+    int64_t key_batch, key_group, key_token, value_batch, value_group, value_token;
+    float scale;
+};
+
+struct Task {
+    int64_t batch, group, from, to, place;  // place: of its first partial result
+    int count;                              // chosen heads
+};
+
+// The sums of eight vectors.
+STROP_INLINE __m256 sums_of_eight(const Vec* v) {
+    __m256 half[8];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) {
+#if defined(__AVX512F__)
+        half[i] = _mm256_add_ps(_mm512_castps512_ps256((__m512)v[i]), _mm512_extractf32x8_ps((__m512)v[i], 1));
+#else
+        half[i] = (__m256)v[i];
+#endif
+    }
+    const __m256 low = _mm256_hadd_ps(_mm256_hadd_ps(half[0], half[1]), _mm256_hadd_ps(half[2], half[3]));
+    const __m256 high = _mm256_hadd_ps(_mm256_hadd_ps(half[4], half[5]), _mm256_hadd_ps(half[6], half[7]));
+    return _mm256_add_ps(_mm256_permute2f128_ps(low, high, 0x20), _mm256_permute2f128_ps(low, high, 0x31));
+}
+
+// Scores of eight keys for R heads.
+template <int R>
+STROP_INLINE void score_keys(const float* const* key, const float* query, int64_t d, float* score) {
+    Vec sums[R][8] = {};
+    for (int64_t i = 0; i < d; i += LANES) {
+#pragma GCC unroll 8
+        for (int j = 0; j < 8; ++j) {
+            const Vec numbers = load(key[j] + i);
+#pragma GCC unroll 2
+            for (int h = 0; h < R; ++h) sums[h][j] += numbers * load(query + h * d + i);
+        }
+    }
+#pragma GCC unroll 2
+    for (int h = 0; h < R; ++h) _mm256_storeu_ps(score + h * TILE, sums_of_eight(sums[h]));
+}
+
+STROP_INLINE void fetch(const float* from, int64_t stride, int64_t j, int64_t keys, int64_t d) {
+    if (j >= keys) return;
+    for (int64_t i = 0; i < d; i += 16) _mm_prefetch(reinterpret_cast<const char*>(from + j * stride + i), _MM_HINT_T0);
+}
+
+// Turn a head's scores into shares, and scale down what it summed before where its peak rises.
+void soften(float* score, int keys, float* out, int64_t d, float& peak, float& total) {
+    const int padded = (keys + LANES - 1) / LANES * LANES;
+    for (int j = keys; j < padded; ++j) score[j] = LOWEST;
+    Vec top = splat(peak);
+    for (int j = 0; j < padded; j += LANES) top = larger(load(score + j), top);
+    float now = peak;
+    for (int lane = 0; lane < LANES; ++lane) now = std::max(now, top[lane]);
+    Vec sums{};
+    for (int j = 0; j < padded; j += LANES) {
+        const Vec share = power_of_two(load(score + j) - now);
+        store(score + j, share);
+        sums += share;
+    }
+    if (now > peak) {
+        const Vec shrink = power_of_two(splat(peak - now));
+        total *= shrink[0];
+        for (int64_t i = 0; i < d; i += LANES) store(out + i, load(out + i) * shrink);
+        peak = now;
+    }
+    total += sum(sums);
+}
+
+// Write the outputs (not yet divided), peaks and totals of a task's heads.
+void attend_part(const Cache& c, const Task& task, float* outs, float* peaks, float* totals) {
+    const int64_t d = c.width, members = c.heads / c.groups;
+    float *query = scratch().take(members * (d + TILE)), *score = query + members * d;
+    const int64_t head = task.batch * c.heads + task.group * members;
+    for (int64_t m = 0, n = 0; m < members; ++m)
+        if (c.chosen[head + m]) {
+            const float* from = c.query + (head + m) * d;
+            for (int64_t i = 0; i < d; i += LANES) store(query + n * d + i, load(from + i) * (c.scale * LOG2E));
+            ++n;
+        }
+    std::memset(outs, 0, task.count * d * 4);
+    std::fill_n(peaks, task.count, LOWEST);
+    std::fill_n(totals, task.count, 0.0f);
+    const float* key = c.key + task.batch * c.key_batch + task.group * c.key_group;
+    const float* value = c.value + task.batch * c.value_batch + task.group * c.value_group;
+    for (int64_t at = task.from; at < task.to; at += TILE) {
+        const int keys = static_cast<int>(std::min<int64_t>(TILE, task.to - at));
+        const float *tile_key = key + at * c.key_token, *tile_value = value + at * c.value_token;
+        for (int j = 0; j < keys; j += 8) {
+            const float* row[8];
+            for (int k = 0; k < 8; ++k) {
+                row[k] = tile_key + std::min(j + k, keys - 1) * c.key_token;
+                fetch(tile_value, c.value_token, j + k, keys, d);
+            }
+            int h = 0;
+            for (; h + 2 <= task.count; h += 2) score_keys<2>(row, query + h * d, d, score + h * TILE + j);
+            if (h < task.count) score_keys<1>(row, query + h * d, d, score + h * TILE + j);
+        }
+        for (int h = 0; h < task.count; ++h) soften(score + h * TILE, keys, outs + h * d, d, peaks[h], totals[h]);
+        for (int64_t j = 0; j < TILE; ++j) fetch(tile_key + TILE * c.key_token, c.key_token, j, task.to - at - TILE, d);
+        product<true>({score, TILE, 1}, tile_value, c.value_token, outs, d, task.count, d / LANES, keys);
+    }
+}
+
+// Join the partial results of one head, `stride` apart, and write its output.
+void merge(const float* outs, const float* peaks, const float* totals, int64_t parts, int64_t stride, int64_t d,
+           float gate, float* to) {
+    float peak = LOWEST, total = 0;
+    for (int64_t i = 0; i < parts; ++i) peak = std::max(peak, peaks[i * stride]);
+    for (int64_t i = 0; i < parts; ++i) {
+        const float share = std::exp2(peaks[i * stride] - peak);
+        total += totals[i * stride] * share;
+        for (int64_t k = 0; k < d; k += LANES) store(to + k, load(to + k) + load(outs + i * stride * d + k) * share);
+    }
+    for (int64_t k = 0; k < d; k += LANES) store(to + k, load(to + k) * (gate / total));
+}
+
+}  // namespace
+
+extern "C" int strop_decode(const Cache* cache, float* out, int threads) {
+    const Cache& c = *cache;
+    const int64_t d = c.width, members = c.heads / c.groups;
+    std::memset(out, 0, c.batch * c.heads * d * 4);
+    std::vector<Task> tasks;
+    int64_t places = 0, bytes = 0;
+    for (int64_t b = 0; b < c.batch; ++b)
+        for (int64_t g = 0; g < c.groups; ++g) {
+            const uint8_t* chosen = c.chosen + b * c.heads + g * members;
+            const int count =
+                static_cast<int>(std::count_if(chosen, chosen + members, [](uint8_t on) { return on != 0; }));
+            if (count == 0) continue;
+            for (int64_t from = c.first[b]; from <= c.last[b]; from += PART, places += count) {
+                tasks.push_back({b, g, from, std::min<int64_t>(from + PART, c.last[b] + 1), places, count});
+                bytes += (tasks.back().to - from) * d * 8;
+            }
+        }
+    std::vector<float> partial(places * (d + 2));
+    float *outs = partial.data(), *peaks = outs + places * d, *totals = peaks + places;
+    const int failed = share_out(static_cast<int64_t>(tasks.size()), worthwhile(threads, bytes, BYTES), [&](int64_t i) {
+        const Task& task = tasks[i];
+        attend_part(c, task, outs + task.place * d, peaks + task.place, totals + task.place);
+    });
+    for (size_t i = 0; i < tasks.size();) {
+        const Task& task = tasks[i];
+        const int64_t parts = (c.last[task.batch] - task.from) / PART + 1,
+                      head = task.batch * c.heads + task.group * members;
+        for (int64_t m = 0, n = 0; m < members; ++m)
+            if (c.chosen[head + m]) {
+                const int64_t place = task.place + n++;
+                const float gate = c.gate ? c.gate[head + m] : 1.0f;
+                merge(outs + place * d, peaks + place, totals + place, parts, task.count, d, gate,
+                      out + (head + m) * d);
+            }
+        i += parts;
+    }
+    return failed;
+}
+
+}  // namespace strop
