@@ -67,15 +67,18 @@ def convert_per_group(source: Path, folder: Path, *, active: int) -> None:
     heads, groups = heads_of(source)
     layout = HeadLayout(query_heads=heads, kv_groups=groups, shared=(), active=active, choice="per_group")
     layers = AutoConfig.from_pretrained(source).num_hidden_layers
-    convert(source, MoHSettings(layers=(layout,) * layers), folder)
-    draw_routers(folder)
+    fresh = folder.with_name(f"{folder.name}-fresh")
+    convert(source, MoHSettings(layers=(layout,) * layers), fresh)
+    draw_routers(fresh, folder)
 
 
-def draw_routers(folder: Path) -> None:
+def draw_routers(fresh: Path, folder: Path) -> None:
     """Give the routers of a converted model random weights: fresh ones choose the same heads for every token."""
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(folder)
+    import strop.heads  # noqa: F401  # makes the converted types known to transformers
+
+    model = AutoModelForCausalLM.from_pretrained(fresh)
     source = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, weight in model.named_parameters():

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from itertools import cycle
+from types import ModuleType
 from typing import Literal
 
 import torch
@@ -107,8 +109,6 @@ def core_ways(case: Case, backends: tuple[str, ...], *, packed: bool = True) -> 
 
 def layer_ways(case: Case, backends: tuple[str, ...]) -> dict[str, Way]:
     """An attention layer, from its input to its output: projections, learned router, plan, attention, gates."""
-    from strop.heads.projections import project_output, project_queries
-
     grads = case.passes != "forward"
     narrow = case.groups * HEAD_WIDTH
     hidden_bnD = torch.randn(case.batch, case.tokens, WIDTH, requires_grad=grads)
@@ -128,10 +128,12 @@ def layer_ways(case: Case, backends: tuple[str, ...]) -> dict[str, Way]:
     def sparse(backend: str, router: LearnedRouter) -> Tensor:
         routing = router(hidden_bnD)
         plan = routing_plan(routing.mask_bnh, groups=case.groups, visible=visible)
-        rows_rd = project_queries(hidden_bnD, query_qD, None, plan, head_width=HEAD_WIDTH, backend=backend)
+        project = projections(backend)
+        rows_rd = project.project_queries(hidden_bnD, query_qD, None, plan, head_width=HEAD_WIDTH)
         key, value = split(linear(hidden_bnD, key_D)), split(linear(hidden_bnD, value_D))
         rows_rd = moh_attention(rows_rd, key, value, plan=plan, backend=backend)
-        return project_output(rows_rd, output_Dq, None, plan, gate_bnh=routing.gate_bnh, backend=backend)
+        out_bnD: Tensor = project.project_output(rows_rd, output_Dq, None, plan, gate_bnh=routing.gate_bnh)
+        return out_bnD
 
     ways: dict[str, Callable[[], Tensor]] = {"dense": dense}
     routers = {"": random_router(case, case.active), ", all heads": random_router(case, HEADS)}
@@ -139,6 +141,12 @@ def layer_ways(case: Case, backends: tuple[str, ...]) -> dict[str, Way]:
         for suffix, router in routers.items():
             ways[name + suffix] = partial(sparse, name, router)
     return {name: passes_of(way, leaves, like=way()) for name, way in ways.items()}
+
+
+def projections(backend: str) -> ModuleType:
+    """Return the module that projects for a backend: C++ for the native one, else pure torch."""
+    native = backend == "native"
+    return import_module("strop.heads.backends.native_projections" if native else "strop.heads.projections")
 
 
 def random_router(case: Case, active: int) -> LearnedRouter:
