@@ -163,6 +163,6 @@ def relative_error(got: Tensor, want: Tensor) -> float:
     """Return the largest absolute error over the largest absolute value; against nothing but 0 the error itself."""
     if want.numel() == 0:
         return 0.0
-    error = (got.double() - want.double()).abs().max()
-    largest = want.double().abs().max()
+    error = (got.detach().double() - want.detach().double()).abs().max()
+    largest = want.detach().double().abs().max()
     return float(error / largest if largest > 0 else error)

@@ -26,7 +26,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from strop.heads.plan import RoutingPlan
 
 HIDDEN = -1e30
-"""Added to scores of keys that a row does not see: finite, so that a row that sees no key of an edge weighs it with 0."""
+"""Added to scores of keys that a row does not see; finite, so that an edge it does not see gets weight 0."""
 SMALLEST_RECTANGLE = 48
 """Keys below which an unmasked call of its own costs more than masking them with the edge."""
 FORWARD_ROWS, BACKWARD_ROWS = 180.0, 256.0
@@ -73,7 +73,7 @@ def _attend_evenly(
 
 
 class Block(NamedTuple):
-    """Rows ``start`` to ``stop`` of one segment, and the ends of what they see: the lowest and highest first and last."""
+    """Rows ``start`` to ``stop`` of one segment, and the ends of what they see: lowest and highest first and last."""
 
     segment: int
     start: int
@@ -85,7 +85,7 @@ class Block(NamedTuple):
 
     @property
     def rectangle(self) -> tuple[int, int]:
-        """Keys that every row sees, from and up to; none where it is not worth a call, unless nothing is at the edges."""
+        """Keys that every row sees, from and up to; none where they are not worth a call beside the edges."""
         low, high = self.first_high, self.last + 1
         whole = self.first == self.first_high and self.last == self.last_high
         return (low, high) if whole or high - low >= SMALLEST_RECTANGLE else (low, low)
@@ -203,7 +203,7 @@ class _Blockwise(torch.autograd.Function):
         sizes = [block.stop - block.start for block in blocks]
         out_rd = torch.empty_like(query_rd, memory_format=torch.contiguous_format)
         lse_r = query_rd.new_empty(query_rd.shape[0], dtype=bias.line.dtype)
-        queries, outs, lses = (x[None, None].split(sizes, dim=2) for x in (query_rd, out_rd, lse_r[:, None]))
+        queries, outs, lses = (torch.split(x[None, None], sizes, dim=2) for x in (query_rd, out_rd, lse_r[:, None]))
         segment, key, value = -1, key_bgtd, value_bgtd
         for block, query, out, lse in zip(blocks, queries, outs, lses, strict=True):
             if block.segment != segment:
@@ -244,8 +244,8 @@ class _Blockwise(torch.autograd.Function):
         query_grad_rd = torch.empty_like(query_rd)
         key_grad, value_grad = (torch.zeros_like(x, dtype=bias.line.dtype) for x in (key_bgtd, value_bgtd))
         tensors = (grad_rd.contiguous(), query_rd, out_rd, query_grad_rd)
-        views = [x[None, None].split(sizes, dim=2) for x in tensors]
-        lses = lse_r[None, None].split(sizes, dim=2)
+        views = [torch.split(x[None, None], sizes, dim=2) for x in tensors]
+        lses = torch.split(lse_r[None, None], sizes, dim=2)
         for block, grad, query, out, query_grad, lse in zip(blocks, *views, lses, strict=True):
             b, g = divmod(block.segment, groups)
             key, value, dkey, dvalue = (x[b : b + 1, g : g + 1] for x in (key_bgtd, value_bgtd, key_grad, value_grad))
