@@ -17,6 +17,8 @@ QUIET = {
     "TRANSFORMERS_VERBOSITY": "error",
 }
 """The figures are what people came for, not the bars of the libraries."""
+CANNOT_RUN_HERE = 2
+"""How a benchmark ends that wants hardware which this machine lacks; it has said so."""
 
 
 def scripts() -> list[Path]:
@@ -30,7 +32,8 @@ def main() -> int:
     failed = []
     for script in scripts():
         print(f"== {script.stem}", flush=True)
-        if subprocess.run([sys.executable, str(script)], check=False, env=os.environ | QUIET).returncode:
+        done = subprocess.run([sys.executable, str(script)], check=False, env=os.environ | QUIET)
+        if done.returncode not in (0, CANNOT_RUN_HERE):
             failed.append(script.stem)
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
