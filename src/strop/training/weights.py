@@ -68,6 +68,8 @@ def load_tokenizer(model: Path) -> Any:
     """
     from transformers import AutoTokenizer
 
+    import strop.heads  # noqa: F401  # makes transformers know models with routed heads
+
     tokenizer = AutoTokenizer.from_pretrained(model)
     if tokenizer.eos_token_id is None:
         raise UserError(

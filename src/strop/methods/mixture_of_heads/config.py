@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from strop.methods.mixture_of_heads.images import ImageTraining
 from strop.models.spec import ModelField
 from strop.runs.configuration import Config
 from strop.runs.shipped import DataPath
@@ -136,6 +137,8 @@ class MixtureOfHeadsConfig(Config):
     """Also measure the jump of perplexity at step 0 under each choice of shared heads and each router."""
     from_scratch: FromScratch | None = None
     """Small models from scratch beside it; null trains none."""
+    images: ImageTraining | None = None
+    """A published model of images, for reading and planning alone; see `paper_vit_b75` and `paper_dit_xl90`."""
     examination: Examination = Examination()
     """Benchmarks of the trained models."""
     planning: Planning = Field(Planning(), json_schema_extra={"fingerprint": False})
@@ -149,7 +152,9 @@ class MixtureOfHeadsConfig(Config):
             raise ValueError("'model' and 'heads' belong together: give both, or neither and 'from_scratch'")
         if (self.model is None) != (self.train is None):
             raise ValueError("'train' says how the arms of 'model' are trained: give both or neither")
-        if self.model is None and self.from_scratch is None:
+        if self.images is not None and (self.model is not None or self.from_scratch is not None):
+            raise ValueError("'images' is planned alone: a run cannot train it")
+        if self.model is None and self.from_scratch is None and self.images is None:
             raise ValueError("nothing to do: give 'model' and 'heads', or 'from_scratch'")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("each seed may stand once")

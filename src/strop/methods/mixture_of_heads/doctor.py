@@ -13,7 +13,7 @@ from strop.methods.mixture_of_heads.text import Split
 from strop.models.opening import model_folder
 from strop.training import Finding
 
-TRIED_BLOCKS, TRIED_LENGTH = 4, 256
+TRIED_BLOCKS, TRIED_LENGTH, TRIED_DOCUMENTS = 4, 256, 40
 FEW_DOCUMENTS = 20
 
 
@@ -71,17 +71,18 @@ def _step_zero(config: MixtureOfHeadsConfig, made: Split) -> Iterator[Finding]:
     from strop.methods.mixture_of_heads.arms import ARMS, arm_name
     from strop.methods.mixture_of_heads.calibration import calibrate
     from strop.methods.mixture_of_heads.jumps import gated_heads, routers_of
-    from strop.training.blocks import block_ids, cut
+    from strop.training.blocks import block_ids, packed
     from strop.training.probe import response_log_probs, supervised_loss
     from strop.training.weights import load_tokenizer
 
     assert config.model is not None
     folder = model_folder(config.model)
     tokenizer, model = load_tokenizer(folder), loaded(folder, config.machine)
-    train = cut(tokenizer, [(one.name, one.text) for one in made.train[:40]], length=TRIED_LENGTH)
-    whole = [block_ids(row) for row in train if len(block_ids(row)) == TRIED_LENGTH][:TRIED_BLOCKS]
+    length = TRIED_LENGTH if config.train is None else min(TRIED_LENGTH, config.train.max_length)
+    some = [(one.name, one.text) for one in made.train[:TRIED_DOCUMENTS]]
+    whole = [block_ids(row) for row in packed(tokenizer, some, length=length).rows[:TRIED_BLOCKS]]
     held = [(one.name, one.text) for one in made.held_back]
-    rows = held_back_rows(tokenizer, held, length=TRIED_LENGTH, blocks=1)[:TRIED_BLOCKS]
+    rows = held_back_rows(tokenizer, held, length=length, blocks=1)[:TRIED_BLOCKS]
     found = calibrate(model, whole)
     pad, groups = tokenizer.pad_token_id, shape_of(folder).kv_groups
     dense = supervised_loss(response_log_probs(model, rows, pad=pad), rows)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from strop.methods.mixture_of_heads.arms import ARMS, CONTROL, arm_name
 from strop.methods.mixture_of_heads.config import MixtureOfHeadsConfig
+from strop.methods.mixture_of_heads.images import images_plan
 from strop.methods.mixture_of_heads.preflight import preflight
 from strop.methods.mixture_of_heads.stages import split_of
 from strop.models.lengths import Range
@@ -31,6 +32,8 @@ def plan(config: MixtureOfHeadsConfig, *, workspace: Path) -> Plan:
     Raises:
         UserError: See `preflight`.
     """
+    if config.images is not None:
+        return images_plan(config.images)
     shape = preflight(config)
     made = split_of(config.text, seed=config.seeds[0])
     characters = sum(len(one.text) for one in made.train)

@@ -9,6 +9,7 @@ from pathlib import Path
 from strop.errors import UserError
 from strop.methods.mixture_of_heads.config import MixtureOfHeadsConfig
 from strop.methods.mixture_of_heads.examining import require_harness
+from strop.methods.mixture_of_heads.images import refuse_training
 from strop.models.lengths import weights_folder
 
 TRAINABLE = ("local", "builtin", "hf")
@@ -39,8 +40,10 @@ def preflight(config: MixtureOfHeadsConfig) -> Shape | None:
 
     Raises:
         UserError: A file or a model is missing, the model's weights are elsewhere, its heads do not divide as a setting
-            asks, or the harness is not installed.
+            asks, the harness is not installed, or the recipe is of images.
     """
+    if config.images is not None:
+        refuse_training(config.images)
     for path in config.text.files or ():
         if not path.is_file():
             raise UserError("no such file", value=str(path), fix="correct text.files; null reads Python's own docs")
