@@ -20,7 +20,7 @@ from strop.heads.layout import HeadLayout
 from strop.heads.modeling.balance import MoHBalance
 from strop.heads.modeling.settings import MoHSettings
 from strop.heads.modeling.sight import Seen, Sight
-from strop.heads.plan import routing_plan
+from strop.heads.plan import RoutingPlan, routing_plan
 from strop.heads.projections import project_output, project_queries
 from strop.heads.routers import make_router
 from strop.heads.routing import Routing
@@ -155,14 +155,19 @@ class MoHAttention(nn.Module):
             return dense_attention(
                 query_bhnd, layer.key_bgtd, layer.value_bgtd, visible=layer.seen.visible, scale=self.scaling
             )
-        return scaled_dot_product_attention(
+        assert layer.seen.mask_b1nt is not None
+        blind_b1n1 = ~layer.seen.mask_b1nt.any(-1, keepdim=True)
+        # A query that sees nothing sees everything until its output is zeroed: its softmax would be NaN, and its
+        # gradient too.
+        out_bhnd = scaled_dot_product_attention(
             query_bhnd,
             layer.key_bgtd,
             layer.value_bgtd,
-            attn_mask=layer.seen.mask_b1nt,
+            attn_mask=layer.seen.mask_b1nt | blind_b1n1,
             scale=self.scaling,
             enable_gqa=self.layout.heads_per_group > 1,
-        ).nan_to_num(0.0)
+        )
+        return out_bhnd.masked_fill(blind_b1n1, 0.0)
 
     def _chosen_heads(self, hidden_bnD: Tensor, dense_query: Tensor | None, routing: Routing, layer: _Layer) -> Tensor:
         assert layer.seen.visible is not None
@@ -172,18 +177,30 @@ class MoHAttention(nn.Module):
             visible=layer.seen.visible,
             rows_per_group=self.layout.rows_per_group,
         )
-        if dense_query is None:
-            query_rd = project_queries(hidden_bnD, self.q_proj.weight, self.q_proj.bias, plan, head_width=self.head_dim)
-        else:
-            query_rd = plan.pack(self._split(dense_query))
-        if self.q_norm is not None:
-            query_rd = self.q_norm(query_rd)
+        query_rd = self._chosen_queries(hidden_bnD, dense_query, plan)
+        query_rd = query_rd if self.q_norm is None else self.q_norm(query_rd)
         cos_rd, sin_rd = (each.flatten(0, 1).index_select(0, plan.token_r) for each in (layer.cos_bnd, layer.sin_bnd))
         query_rd = query_rd * cos_rd + _half_turned(query_rd) * sin_rd
+        kind = layer.value_bgtd.dtype  # rotation widens queries and keys under autocast
         out_rd = moh_attention(
-            query_rd, layer.key_bgtd, layer.value_bgtd, plan=plan, scale=self.scaling, backend=self.settings.backend
+            query_rd.to(kind),
+            layer.key_bgtd.to(kind),
+            layer.value_bgtd,
+            plan=plan,
+            scale=self.scaling,
+            backend=self.settings.backend,
         )
-        return project_output(out_rd, self.o_proj.weight, self.o_proj.bias, plan, gate_bnh=routing.gate_bnh)
+        if _plain(self.o_proj):
+            return project_output(out_rd, self.o_proj.weight, self.o_proj.bias, plan, gate_bnh=routing.gate_bnh)
+        if routing.gate_bnh is not None:
+            out_rd = out_rd * plan.pack_gate(routing.gate_bnh)[:, None].to(out_rd.dtype)
+        output: Tensor = self.o_proj(plan.unpack(out_rd).transpose(1, 2).flatten(2))
+        return output
+
+    def _chosen_queries(self, hidden_bnD: Tensor, dense_query: Tensor | None, plan: RoutingPlan) -> Tensor:
+        if dense_query is None and _plain(self.q_proj):
+            return project_queries(hidden_bnD, self.q_proj.weight, self.q_proj.bias, plan, head_width=self.head_dim)
+        return plan.pack(self._split(self.q_proj(hidden_bnD) if dense_query is None else dense_query))
 
     def _balanced(self, output: Tensor, routing: Routing, seen: Seen) -> Tensor:
         """Note the layer's balance in training, and let its gradient join the task's."""
@@ -199,8 +216,7 @@ class MoHAttention(nn.Module):
     def _heads(self, projected_bnq: Tensor, norm: nn.Module | None) -> Tensor:
         """Split into heads and normalise each where the model does; (b, heads, n, d)."""
         split_bnhd = projected_bnq.view(*projected_bnq.shape[:2], -1, self.head_dim)
-        normed_bnhd: Tensor = split_bnhd if norm is None else norm(split_bnhd)
-        return normed_bnhd.transpose(1, 2)
+        return (split_bnhd if norm is None else norm(split_bnhd)).transpose(1, 2)
 
 
 def require_layout(dense: nn.Module, layout: HeadLayout) -> None:
@@ -228,6 +244,11 @@ def require_layout(dense: nn.Module, layout: HeadLayout) -> None:
                 value=f"{found[name]} features for {heads} heads of width {width}",
                 fix="give a layout with the model's own head counts",
             )
+
+
+def _plain(projection: nn.Module) -> bool:
+    """Say whether a projection is its weight and bias and nothing else: no adapter, no quantised weight, no hook."""
+    return type(projection) is nn.Linear and not (projection._forward_hooks or projection._forward_pre_hooks)
 
 
 def _rotated(heads_bhnd: Tensor, cos_bnd: Tensor, sin_bnd: Tensor) -> Tensor:

@@ -3,22 +3,20 @@
 A converted model keeps the dense model's weight names, config fields, cache and generation; its config adds ``moh``.
 Without strop, transformers does not know the type and says so; no code is ever loaded from a model folder.
 
-Configs are registered when `strop.heads` is imported. A family's model class needs transformers' modelling code, so it
-is made and registered when a config of the family is first built, which every automatic class does first.
+When transformers' table of types is loaded (`strop.heads.registration`), a stand-in for each config class goes into it:
+the dense class may be half made at that moment. The config class itself is made when it is first used, and the model
+class, which needs transformers' modelling code, when a config is first built, which every automatic class does first.
 """
 
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any
-
-from transformers import AutoConfig, PretrainedConfig
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from strop.errors import UserError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 """Model types whose conversion is tested: q_proj, k_proj, v_proj, o_proj and half-turned rotary embedding."""
@@ -50,6 +48,8 @@ def dense_family(model_type: str) -> str:
 @cache
 def config_class(family: str) -> type[PretrainedConfig]:
     """Make the config class of a family's converted models."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
     dense: type[PretrainedConfig] = CONFIG_MAPPING[dense_family(family)]
 
     def finish(self: Any, **kwargs: Any) -> None:
@@ -58,9 +58,8 @@ def config_class(family: str) -> type[PretrainedConfig]:
             self.moh = {}
         register_model(family)
 
-    name = f"MoH{dense.__name__}"
-    return type(
-        name,
+    made: type[PretrainedConfig] = type(
+        f"MoH{dense.__name__}",
         (dense,),
         {
             "__doc__": f"Config of a {family} decoder with mixture-of-head attention; `moh` tells its heads.",
@@ -71,11 +70,31 @@ def config_class(family: str) -> type[PretrainedConfig]:
             "base_model_tp_plan": None,
         },
     )
+    CONFIG_MAPPING.register(moh_type(family), made, exist_ok=True)
+    return made
+
+
+class _StandIn:
+    """Stands for a config class in transformers' table until it is used; what it gives is the class's own."""
+
+    family: ClassVar[str]
+
+    def __new__(cls, *arguments: Any, **named: Any) -> Any:
+        return config_class(cls.family)(*arguments, **named)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], **named: Any) -> Any:
+        return config_class(cls.family).from_dict(values, **named)
+
+    @classmethod
+    def from_pretrained(cls, folder: Any, **named: Any) -> Any:
+        return config_class(cls.family).from_pretrained(folder, **named)
 
 
 @cache
 def model_class(family: str) -> type[PreTrainedModel]:
     """Make the causal language model class of a family's converted models."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
     from strop.heads.modeling.causal_lm import RoutedHeads
@@ -88,6 +107,11 @@ def model_class(family: str) -> type[PreTrainedModel]:
             "__doc__": f"{dense.__name__} in which each token uses the heads that it chooses.",
             "__module__": __name__,
             "config_class": config_class(family),
+            # Masks must come as None or as intervals can be read off them; FlashAttention's and FlexAttention's do not.
+            "_supports_flash_attn": False,
+            "_supports_flex_attn": False,
+            # How many rows there are depends on the tokens.
+            "_can_compile_fullgraph": False,
         },
     )
     return made
@@ -103,15 +127,23 @@ def register_model(family: str) -> None:
 
 def register() -> None:
     """Tell transformers the converted model types."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
     for family in FAMILIES:
-        AutoConfig.register(moh_type(family), config_class(family), exist_ok=True)
+        if moh_type(family) not in CONFIG_MAPPING:
+            stand_in: Any = type(f"MoH{family.title()}StandIn", (_StandIn,), {"family": family})
+            CONFIG_MAPPING.register(moh_type(family), stand_in)
 
 
 def __getattr__(name: str) -> Any:
     """Find the made classes by their names, as pickle and copies of them do."""
+    if not name.startswith("MoH"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
     for family in FAMILIES:
         if name == f"MoH{CONFIG_MAPPING[family].__name__}":
             return config_class(family)
-        if name.startswith("MoH") and name.endswith("ForCausalLM") and name == model_class(family).__name__:
+        if name.endswith("ForCausalLM") and name == model_class(family).__name__:
             return model_class(family)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,12 +5,16 @@ Shapes: b batch rows, n queries, t keys.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from weakref import ref
 
 import torch
 from torch import Tensor
 
 from strop.heads.visibility import Visible, causal, from_mask
+
+KEPT = 2
+"""Masks of one pass: of local and of global attention."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,7 @@ class Seen:
 
     Attributes:
         visible: The keys of each query as intervals; None where some query's keys have a gap.
-        mask_b1nt: The mask itself where there is one, for the dense path.
+        mask_b1nt: The mask itself where there are gaps, for the dense path.
         real_bn: True for tokens that are not padding; None where all are real.
     """
 
@@ -28,16 +32,16 @@ class Seen:
     real_bn: Tensor | None = None
 
 
-@dataclass
 class Sight:
-    """The last answer, kept for the other layers of the same pass; one object a model.
+    """The answers of the last passes, kept for the other layers of the same pass; one object a model.
 
-    Layers of one pass get the same mask object, or none and the same shape.
+    Layers of one pass get the same mask object, or none and the same shape. A model with local and global layers passes
+    two masks in turn. A mask that is gone, or was written to, is looked at again.
     """
 
-    _mask: Tensor | None = None
-    _shape: tuple[int, ...] = ()
-    _seen: Seen | None = field(default=None)
+    def __init__(self) -> None:
+        """Remember nothing yet."""
+        self._last: tuple[_Answer, ...] = ()
 
     def of(self, mask: Tensor | None, *, batch: int, queries: int, keys: int, device: torch.device) -> Seen:
         """Return what the tokens see.
@@ -46,24 +50,45 @@ class Sight:
             mask: As a transformers attention layer gets it: None (causal, nothing hidden), (b, t) with 1 for real
                 keys, or (b or 1, 1, n, t), boolean or additive.
             batch: b.
-            queries: n, the last of the t keys.
+            queries: n; the last of the t keys, or the first ones where there is no mask (a static cache at its start).
             keys: t.
             device: Of the tokens.
         """
-        shape = (batch, queries, keys, device.index or 0)
-        if self._seen is None or mask is not self._mask or shape != self._shape:
-            self._mask, self._shape = mask, shape
-            self._seen = _look(mask, batch=batch, queries=queries, keys=keys, device=device)
-        return self._seen
+        shape = (batch, queries, keys, device)
+        for answer in self._last:
+            if answer.shape == shape and answer.is_about(mask):
+                return answer.seen
+        seen = _look(mask, batch=batch, queries=queries, keys=keys, device=device)
+        answer = _Answer(None if mask is None else ref(mask), _version(mask), shape, seen)
+        self._last = (answer, *self._last[: KEPT - 1])
+        return seen
 
-    def forget(self) -> None:
-        """Drop the mask of the last pass."""
-        self._mask, self._seen = None, None
+    def __getstate__(self) -> dict[str, tuple[()]]:
+        """Copy and pickle without what was seen: that belongs to a pass."""
+        return {"_last": ()}
+
+
+@dataclass(frozen=True)
+class _Answer:
+    mask: ref[Tensor] | None
+    version: int
+    shape: tuple[int, int, int, torch.device]
+    seen: Seen
+
+    def is_about(self, mask: Tensor | None) -> bool:
+        if self.mask is None:
+            return mask is None
+        return mask is not None and self.mask() is mask and self.version == _version(mask)
+
+
+def _version(mask: Tensor | None) -> int:
+    """Count the writes to a mask; tensors of inference mode keep no count."""
+    return 0 if mask is None or mask.is_inference() else int(mask._version)
 
 
 def _look(mask: Tensor | None, *, batch: int, queries: int, keys: int, device: torch.device) -> Seen:
     if mask is None:
-        return Seen(causal(batch, queries, keys, device=device))
+        return Seen(_without_mask(batch, queries, keys, device))
     if mask.dim() == 2:
         place_n = torch.arange(keys - queries, keys, device=device)
         mask_bnt = mask[:, None, :keys].bool() & (torch.arange(keys, device=device) <= place_n[:, None])
@@ -79,11 +104,20 @@ def _look(mask: Tensor | None, *, batch: int, queries: int, keys: int, device: t
         else:
             mask_bnt = mask_bnt & real_bn[..., None]
     visible = from_mask(mask_bnt)
-    if visible is not None and real_bn is None and queries == keys and _plainly_causal(visible):
+    if visible is not None and _plainly_causal(visible):
         visible = causal(batch, queries, keys, device=device)
-    return Seen(visible, mask_bnt[:, None], real_bn)
+    return Seen(visible, mask_bnt[:, None] if visible is None else None, real_bn)
+
+
+def _without_mask(batch: int, queries: int, keys: int, device: torch.device) -> Visible:
+    """Read a missing mask as transformers' own attention does: one query sees every key, several see the first ones."""
+    if queries in (1, keys):
+        return causal(batch, queries, keys, device=device)
+    begun = causal(batch, queries, device=device)
+    return Visible(begun.first_bn, begun.last_bn, keys)
 
 
 def _plainly_causal(visible: Visible) -> bool:
-    last_n = torch.arange(visible.keys, device=visible.last_bn.device, dtype=torch.int32)
+    queries = visible.last_bn.shape[1]
+    last_n = torch.arange(visible.keys - queries, visible.keys, device=visible.last_bn.device, dtype=torch.int32)
     return not bool(visible.first_bn.any()) and bool((visible.last_bn == last_n).all())
