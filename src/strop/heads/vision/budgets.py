@@ -77,6 +77,10 @@ class Budget:
         """Router weights of the model."""
         return sum(block.layers * block.router_parameters for block in self.blocks)
 
+    def describe(self) -> str:
+        """Say the heads of every block: shared + active of all, and how many layers have them."""
+        return ", ".join(f"{one.shared}+{one.active}/{one.heads} x{one.layers}" for one in self.blocks)
+
 
 def first_shared(heads: int, *, shared: int, active: int) -> HeadLayout:
     """Lay out a layer as the authors do: the first heads shared, a free choice among the others.
@@ -153,10 +157,9 @@ def budget_table(budgets: Iterable[Budget] | None = None) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for budget in BUDGETS.values() if budgets is None else budgets:
-        blocks = ", ".join(f"{one.shared}+{one.active}/{one.heads} x{one.layers}" for one in budget.blocks)
         share = budget.share
         lines.append(
-            f"| {budget.name} | {blocks} | {share.over_heads:.2%} | {share.over_layers:.2%} "
+            f"| {budget.name} | {budget.describe()} | {share.over_heads:.2%} | {share.over_layers:.2%} "
             f"| {share.shared_among_active:.1%} | {share.routing_layers} of {share.layers} "
             f"| {budget.router_parameters:,} |"
         )
