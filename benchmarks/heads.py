@@ -114,6 +114,19 @@ class Row:
             text += f"  all heads {self.all_heads.median:.2f}, sparsity alone {self.alone.median:.2f}"
         return text
 
+    def cells(self) -> list[str]:
+        """For a page: case, ratio, the two factors, ideal, targets."""
+        target = "-" if self.target is None else f"{self.target:g}"
+        hopes = "" if self.ambitious is None else f" ({self.ambitious:g})"
+        return [
+            self.case if self.against == "dense" else f"{self.case}, of {self.against}",
+            f"**{self.over}**" if self.is_met else f"{self.over}, missed",
+            "-" if self.all_heads is None else f"{self.all_heads.median:.2f}",
+            "-" if self.alone is None else f"{self.alone.median:.2f}",
+            "-" if self.ideal is None else f"{self.ideal:.2f}",
+            target + hopes,
+        ]
+
 
 @dataclass(frozen=True)
 class Options:
@@ -275,6 +288,17 @@ def own_backend() -> str:
     return "native" if reason is None else "gathered"
 
 
+def markdown(rows: Sequence[Row]) -> str:
+    """Return the figures of all parts but the grid as tables for a page."""
+    lines = []
+    for part in dict.fromkeys(each.part for each in rows if each.part != "auto"):
+        ways = ", ".join(dict.fromkeys(each.way for each in rows if each.part == part))
+        lines += [f"\n| {part}, {ways} | times faster than dense | all heads | sparsity alone | ideal | target |"]
+        lines += ["|---|---|---|---|---|---|"]
+        lines += [f"| {' | '.join(each.cells())} |" for each in rows if each.part == part]
+    return "\n".join(lines)
+
+
 def summary(rows: Sequence[Row]) -> list[str]:
     """Return the worst cell of the grid, and what missed its target."""
     lines = []
@@ -301,6 +325,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=12.0, help="of a cell, about")
     parser.add_argument("--backend", help="of core, layer, decode and short; native where there is a compiler")
     parser.add_argument("--json", type=Path, help="also write the figures here")
+    parser.add_argument("--markdown", action="store_true", help="also print them as tables for a page")
     given = parser.parse_args()
     parts = [name for name in given.part.split(",") if name]
     for name in parts:
@@ -315,6 +340,8 @@ def main() -> None:
             print(found.line(), flush=True)
             rows.append(found)
     print("\n".join(summary(rows)))
+    if given.markdown:
+        print(markdown(rows))
     if given.json is not None:
         given.json.write_text(json.dumps([asdict(each) for each in rows], indent=2) + "\n", encoding="utf-8")
 

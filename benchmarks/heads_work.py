@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from itertools import cycle
-from types import ModuleType
 from typing import Literal
 
 import torch
@@ -22,6 +20,7 @@ from strop.heads.attention import moh_attention
 from strop.heads.backends.reference import gated_attention
 from strop.heads.layout import HeadLayout
 from strop.heads.plan import routing_plan
+from strop.heads.projections import project_output, project_queries
 from strop.heads.routers import LearnedRouter
 from strop.heads.visibility import causal
 
@@ -128,12 +127,10 @@ def layer_ways(case: Case, backends: tuple[str, ...]) -> dict[str, Way]:
     def sparse(backend: str, router: LearnedRouter) -> Tensor:
         routing = router(hidden_bnD)
         plan = routing_plan(routing.mask_bnh, groups=case.groups, visible=visible)
-        project = projections(backend)
-        rows_rd = project.project_queries(hidden_bnD, query_qD, None, plan, head_width=HEAD_WIDTH)
+        rows_rd = project_queries(hidden_bnD, query_qD, None, plan, head_width=HEAD_WIDTH, backend=backend)
         key, value = split(linear(hidden_bnD, key_D)), split(linear(hidden_bnD, value_D))
         rows_rd = moh_attention(rows_rd, key, value, plan=plan, backend=backend)
-        out_bnD: Tensor = project.project_output(rows_rd, output_Dq, None, plan, gate_bnh=routing.gate_bnh)
-        return out_bnD
+        return project_output(rows_rd, output_Dq, None, plan, gate_bnh=routing.gate_bnh, backend=backend)
 
     ways: dict[str, Callable[[], Tensor]] = {"dense": dense}
     routers = {"": random_router(case, case.active), ", all heads": random_router(case, HEADS)}
@@ -141,12 +138,6 @@ def layer_ways(case: Case, backends: tuple[str, ...]) -> dict[str, Way]:
         for suffix, router in routers.items():
             ways[name + suffix] = partial(sparse, name, router)
     return {name: passes_of(way, leaves, like=way()) for name, way in ways.items()}
-
-
-def projections(backend: str) -> ModuleType:
-    """Return the module that projects for a backend: C++ for the native one, else pure torch."""
-    native = backend == "native"
-    return import_module("strop.heads.backends.native_projections" if native else "strop.heads.projections")
 
 
 def random_router(case: Case, active: int) -> LearnedRouter:
