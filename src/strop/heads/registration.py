@@ -52,5 +52,7 @@ class _Awaiting(MetaPathFinder):
 
 def _register() -> None:
     from strop.heads.modeling.families import register
+    from strop.heads.vision import registration
 
     register()
+    registration.register()

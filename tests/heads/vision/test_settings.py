@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from strop.errors import UserError
 from strop.heads.layout import HeadLayout
 from strop.heads.vision.budgets import first_shared
-from strop.heads.vision.settings import Balance, VisionSettings
+from strop.heads.vision.settings import VisionSettings
 
 
 @st.composite
@@ -62,14 +61,3 @@ def test_refused(moh: dict[str, Any], message: str) -> None:
 def test_grouped_keys_are_refused() -> None:
     with pytest.raises(UserError, match="keys of their own"):
         VisionSettings(layers=(HeadLayout(query_heads=4, kv_groups=2, shared=(), active=2),))
-
-
-def test_the_mean_is_over_layers_that_route() -> None:
-    """Values 6 and 12 of two routing layers: 9, each with half of beta; without any there is no number."""
-    balance = Balance(0.01, 2, {3: torch.tensor(6.0), 7: torch.tensor(12.0)})
-    mean = balance.mean()
-    assert mean is not None
-    assert mean.item() == 9.0
-    assert balance.layer_coefficient == 0.005
-    assert Balance(0.01, 0).mean() is None
-    assert Balance(0.01, 0).layer_coefficient == 0.01

@@ -170,13 +170,35 @@ def test_a_model_without_routed_layers_has_no_balance_and_no_failure(training: b
     assert routed.moh_balance.mean() is None
 
 
-def test_evaluation_leaves_no_stale_balance() -> None:
-    routed = from_vit(vit(), mixed()).train()
+def test_balance_is_measured_in_training_only() -> None:
+    routed = from_vit(vit(), mixed())
     routed(images())
-    assert set(routed.moh_balance.values) == {0}
-    with torch.no_grad():
-        routed.eval()(images())
     assert routed.moh_balance.values == {}
+    routed.train()(images())
+    assert set(routed.moh_balance.values) == {0}
+    assert routed.moh_balance.layer_coefficient == 0.01
+
+
+@pytest.mark.parametrize("backend", ["reference", "gathered"])
+def test_projections_that_are_more_than_a_weight(backend: str) -> None:
+    """A hook on the projections, as adapters add: they are then called as a whole, and the output is the same."""
+    routed = from_vit(vit(), mixed())
+    untrain(routed)
+    with torch.no_grad(), using(backend):
+        plain = routed(images()).logits
+        for attention in attentions(routed):
+            attention.q_proj.register_forward_hook(lambda module, given, out: None)
+            attention.o_proj.register_forward_hook(lambda module, given, out: None)
+        assert torch.allclose(routed(images()).logits, plain, atol=1e-5)
+
+
+def test_a_layer_without_heads_adds_its_bias() -> None:
+    routed = from_vit(vit(), VisionSettings(layers=(first_shared(HEADS, shared=0, active=0),) * LAYERS))
+    logits = []
+    for backend in ("reference", "gathered"):
+        with torch.no_grad(), using(backend):
+            logits.append(routed(images()).logits)
+    assert torch.allclose(logits[0], logits[1], atol=1e-6)
 
 
 def router_gradient(model: MoHViTForImageClassification) -> Tensor:
@@ -240,13 +262,21 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_without_strop_a_saved_model_does_not_load(tmp_path: Path) -> None:
+def test_a_fresh_process_loads_it_with_strop_only(tmp_path: Path) -> None:
+    """With ``import strop.heads`` the automatic classes know the type; without it they refuse."""
     from_vit(vit(), mixed()).save_pretrained(tmp_path)
     assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "moh_vit"
-    code = f"from transformers import AutoConfig; AutoConfig.from_pretrained({str(tmp_path)!r})"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert found.returncode == 1
-    assert "moh_vit" in found.stderr
+    code = (
+        "from transformers import AutoModelForImageClassification as Model;"
+        f"print(type(Model.from_pretrained({str(tmp_path)!r})).__name__)"
+    )
+    for before, expected in (("", None), ("import strop.heads;", "MoHViTForImageClassification")):
+        found = subprocess.run([sys.executable, "-c", before + code], capture_output=True, text=True, check=False)
+        if expected is None:
+            assert found.returncode == 1
+            assert "moh_vit" in found.stderr
+        else:
+            assert found.stdout.strip() == expected, found.stderr
 
 
 def test_a_stock_vit_stays_dense_and_is_not_loaded_by_mistake(tmp_path: Path) -> None:

@@ -16,9 +16,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from strop.errors import UserError
+from strop.heads.modeling.balance import MoHBalance
 from strop.heads.vision.attention import attend, balanced, router_of
 from strop.heads.vision.budgets import Budget
-from strop.heads.vision.settings import Balance, VisionSettings
+from strop.heads.vision.settings import VisionSettings
 
 try:
     from diffusers import DiTTransformer2DModel
@@ -38,7 +39,7 @@ class MoHDiTAttention(Attention):  # type: ignore[misc]
     A module of its own, not a processor: setting a processor would silently turn routing off.
     """
 
-    def __init__(self, settings: VisionSettings, *, layer: int, stock: Attention, balance: Balance) -> None:
+    def __init__(self, settings: VisionSettings, *, layer: int, stock: Attention, balance: MoHBalance) -> None:
         """Take the place of a stock layer's attention, whose head width, biases and dropout stay."""
         super().__init__(
             query_dim=stock.query_dim,
@@ -65,24 +66,24 @@ class MoHDiTAttention(Attention):  # type: ignore[misc]
         if encoder_hidden_states is not None or attention_mask is not None:
             raise UserError("attention with routed heads sees all patches of the image itself, and nothing else")
         routing = self.router(hidden_states)
-        heads_bnx = attend(
+        output_bnD = attend(
             hidden_states,
             query=self.to_q,
             key=self.to_k,
             value=self.to_v,
+            output=self.to_out[0],
             routing=routing,
-            router=self.router,
+            layout=self.router.layout,
             scale=self.scale,
             backend=self.backend,
         )
-        return balanced(
-            self.to_out[1](self.to_out[0](heads_bnx)),
-            routing=routing,
-            router=self.router,
-            balance=self.balance,
-            layer=self.layer,
-            training=self.training,
-        )
+        output_bnD = self.to_out[1](output_bnD)
+        if self.training:
+            layout, balance = self.router.layout, self.balance
+            output_bnD = balanced(
+                output_bnD, routing=routing, layout=layout, balance=balance, layer=self.layer, seen_bn=None
+            )
+        return output_bnD
 
 
 class MoHDiTTransformer2DModel(DiTTransformer2DModel):  # type: ignore[misc]
@@ -163,7 +164,7 @@ class MoHDiTTransformer2DModel(DiTTransformer2DModel):  # type: ignore[misc]
         )
         self.register_to_config(norm_type=NORM_TYPE)  # the stock constructor noted its own
         settings = VisionSettings.from_dict(moh, heads=num_attention_heads, layers=num_layers)
-        self.moh_balance = Balance(settings.balance, settings.routing_layers)
+        self.moh_balance = MoHBalance(settings.balance, settings.routing_layers)
         for layer, block in enumerate(self.transformer_blocks):
             block.attn1 = MoHDiTAttention(settings, layer=layer, stock=block.attn1, balance=self.moh_balance)
 

@@ -1,17 +1,14 @@
-"""What a vision model's config says about its heads, and what its layers report of their balance."""
+"""What a vision model's config says about its heads: the dict ``moh``, checked."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from strop.errors import UserError
 from strop.heads.layout import HeadLayout
 from strop.heads.vision.budgets import first_shared
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 VERSION = 1
 BETA = 0.01
@@ -123,31 +120,3 @@ def _layout(row: Mapping[str, Any], heads: int) -> HeadLayout:
         active=int(row["active"]),
         choice=row.get("choice", "free"),
     )
-
-
-@dataclass
-class Balance:
-    """Load balance of a model's layers, one object a model.
-
-    Attributes:
-        coefficient: Weight in the loss of the *mean* over the layers that route. Whoever accumulates gradients sets it
-            to the config's weight times the share of this micro-batch before each forward pass.
-        routing_layers: Layers that route.
-        values: Layer -> value of the last forward pass that measured it, without gradient.
-    """
-
-    coefficient: float
-    routing_layers: int
-    values: dict[int, Tensor] = field(default_factory=dict)
-
-    def mean(self) -> Tensor | None:
-        """Return the mean over the layers that were measured; None where no layer routes or none was measured.
-
-        About K of the layers at first: 6.0 in stage 3 and 12.1 in stage 4 of ViT-S-75.
-        """
-        return sum(self.values.values()) / len(self.values) if self.values else None  # type: ignore[return-value]
-
-    @property
-    def layer_coefficient(self) -> float:
-        """Weight of one layer's value."""
-        return self.coefficient / max(self.routing_layers, 1)

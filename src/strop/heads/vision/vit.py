@@ -1,6 +1,6 @@
 """Mixture-of-head attention on transformers' ViT (MoH section 4.1), under a model type of its own: ``moh_vit``.
 
-Importing this module registers the type with transformers; without it a saved model does not load. Published results
+Importing `strop.heads` registers the type with transformers; without it a saved model does not load. Published results
 used TransNeXt (four stages, windowed and cosine attention); this is the plain ViT with the same routing.
 
 Shapes: b images, n patches and the class token, D width, h heads.
@@ -25,16 +25,18 @@ from transformers import initialization as init
 from transformers.models.vit.modeling_vit import ViTAttention, ViTEmbeddings, ViTLayer, ViTPooler
 
 from strop.errors import UserError
+from strop.heads.modeling.balance import MoHBalance
 from strop.heads.routers import HeadScores
 from strop.heads.visibility import Visible, from_mask
 from strop.heads.vision.attention import attend, balanced, router_of
-from strop.heads.vision.settings import Balance, VisionSettings
+from strop.heads.vision.registration import MODEL_TYPE
+from strop.heads.vision.settings import VisionSettings
 
 
 class MoHViTConfig(ViTConfig):  # type: ignore[misc]
     """ViT's config and ``moh``, the dict of `VisionSettings`; None is plain attention in every layer."""
 
-    model_type = "moh_vit"
+    model_type = MODEL_TYPE
     moh: dict[str, Any] | None = None
 
     @property
@@ -44,7 +46,7 @@ class MoHViTConfig(ViTConfig):  # type: ignore[misc]
         Raises:
             UserError: It cannot be routed, or the config is a ViT's.
         """
-        if self.model_type != "moh_vit":
+        if self.model_type != MODEL_TYPE:
             raise UserError(
                 "this is a ViT's folder, and its weights would be left out",
                 value=self.model_type,
@@ -57,7 +59,7 @@ class MoHViTConfig(ViTConfig):  # type: ignore[misc]
 class MoHViTAttention(ViTAttention):  # type: ignore[misc]
     """ViT's attention whose tokens use some heads only, with a learned router on the layer's input."""
 
-    def __init__(self, config: MoHViTConfig, *, layer: int, balance: Balance) -> None:
+    def __init__(self, config: MoHViTConfig, *, layer: int, balance: MoHBalance) -> None:
         super().__init__(config)
         if config.attention_probs_dropout_prob:
             raise UserError(
@@ -75,26 +77,24 @@ class MoHViTAttention(ViTAttention):  # type: ignore[misc]
         """Attend; attention weights are never returned."""
         visible = None if attention_mask is None else _visible(attention_mask)
         routing = self.router(hidden_states)
-        heads_bnx = attend(
+        output_bnD = attend(
             hidden_states,
             query=self.q_proj,
             key=self.k_proj,
             value=self.v_proj,
+            output=self.o_proj,
             routing=routing,
-            router=self.router,
+            layout=self.router.layout,
             scale=self.scaling,
             visible=visible,
             backend=self.backend,
         )
-        output_bnD = balanced(
-            self.o_proj(heads_bnx),
-            routing=routing,
-            router=self.router,
-            balance=self.balance,
-            layer=self.layer,
-            seen_bn=None if visible is None else visible.seen_bn,
-            training=self.training,
-        )
+        if self.training:
+            seen_bn = None if visible is None else visible.seen_bn
+            layout, balance = self.router.layout, self.balance
+            output_bnD = balanced(
+                output_bnD, routing=routing, layout=layout, balance=balance, layer=self.layer, seen_bn=seen_bn
+            )
         return output_bnD, None
 
 
@@ -113,7 +113,7 @@ def _visible(mask: Tensor) -> Visible:
 class MoHViTLayer(ViTLayer):  # type: ignore[misc]
     """ViT's layer with the other attention."""
 
-    def __init__(self, config: MoHViTConfig, *, layer: int, balance: Balance) -> None:
+    def __init__(self, config: MoHViTConfig, *, layer: int, balance: MoHBalance) -> None:
         super().__init__(config)
         self.attention = MoHViTAttention(config, layer=layer, balance=balance)
 
@@ -142,7 +142,7 @@ class MoHViTModel(MoHViTPreTrainedModel, ViTModel):  # type: ignore[misc]
         # Not ViTModel's own constructor: it would build, and initialise, the layers that are replaced.
         ViTPreTrainedModel.__init__(self, config)
         settings = config.moh_settings
-        self.moh_balance = Balance(settings.balance, settings.routing_layers)
+        self.moh_balance = MoHBalance(settings.balance, settings.routing_layers)
         self.embeddings = ViTEmbeddings(config, use_mask_token=use_mask_token)
         self.layers = nn.ModuleList(
             MoHViTLayer(config, layer=layer, balance=self.moh_balance) for layer in range(config.num_hidden_layers)
@@ -163,9 +163,9 @@ class MoHViTForImageClassification(MoHViTPreTrainedModel, ViTForImageClassificat
         self.post_init()
 
     @property
-    def moh_balance(self) -> Balance:
+    def moh_balance(self) -> MoHBalance:
         """Load balance of the last forward pass, and its weight in the loss."""
-        balance: Balance = self.vit.moh_balance
+        balance: MoHBalance = self.vit.moh_balance
         return balance
 
 
@@ -199,6 +199,6 @@ def from_vit(model: ViTForImageClassification, settings: VisionSettings) -> MoHV
     return routed
 
 
-AutoConfig.register("moh_vit", MoHViTConfig, exist_ok=True)
+AutoConfig.register(MODEL_TYPE, MoHViTConfig, exist_ok=True)
 AutoModel.register(MoHViTConfig, MoHViTModel, exist_ok=True)
 AutoModelForImageClassification.register(MoHViTConfig, MoHViTForImageClassification, exist_ok=True)
