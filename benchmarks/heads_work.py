@@ -27,8 +27,8 @@ from strop.heads.visibility import causal
 HEADS, HEAD_WIDTH = 16, 64
 WIDTH = HEADS * HEAD_WIDTH
 SCALE = HEAD_WIDTH**-0.5
-CACHES = 4
-"""Caches that a decoding way reads in turn: one alone would stay in the processor's cache."""
+CACHES, DECODED = 4, 16
+"""Caches that decoding reads in turn, as one alone would stay in the processor's cache; and tokens of one call."""
 Passes = Literal["forward", "forward+backward"]
 Way = Callable[[], object]
 
@@ -151,29 +151,29 @@ def random_router(case: Case, active: int) -> LearnedRouter:
 
 
 def decode_ways(case: Case, backends: tuple[str, ...], *, by_group: bool) -> dict[str, Way]:
-    """One new token for each row, behind `tokens` cached ones, once with each of the caches."""
+    """Sixteen new tokens for each row, one by one, behind `tokens` cached ones; each chooses anew."""
     from strop.heads.decoding import moh_decode
 
     size = (case.batch, case.groups, case.tokens, HEAD_WIDTH)
     caches = [(torch.randn(size), torch.randn(size)) for _ in range(CACHES)]
     query = torch.randn(case.batch, HEADS, 1, HEAD_WIDTH)
     one = Case(case.groups, 1, case.share, case.batch)
-    masks = [_group_mask(one) if by_group else random_mask(one) for _ in range(CACHES)]
+    masks = [_group_mask(one) if by_group else random_mask(one) for _ in range(DECODED)]
     full = random_mask(one, active=HEADS)
     visible = causal(case.batch, 1, case.tokens)
 
     def dense() -> None:
-        for key, value in caches:
+        for _, (key, value) in zip(range(DECODED), cycle(caches), strict=False):
             scaled_dot_product_attention(query, key, value, enable_gqa=case.groups != HEADS)
 
     def sparse(backend: str, chosen: list[Tensor]) -> None:
-        for (key, value), mask_bnh in zip(caches, cycle(chosen), strict=False):
+        for mask_bnh, (key, value) in zip(chosen, cycle(caches), strict=False):
             moh_decode(query, key, value, head_mask_bnh=mask_bnh, visible=visible, scale=SCALE, backend=backend)
 
     ways: dict[str, Way] = {"dense": dense}
     for name in backends:
         ways[name] = partial(sparse, name, masks)
-        ways[f"{name}, all heads"] = partial(sparse, name, [full])
+        ways[f"{name}, all heads"] = partial(sparse, name, [full] * DECODED)
     return ways
 
 
