@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from strop.errors import UserError
@@ -82,3 +84,8 @@ def test_impossible_layers_are_refused() -> None:
         first_shared(4, shared=5, active=0)
     with pytest.raises(UserError, match="cannot take that many"):
         _ = Block(layers=1, width=8, heads=4, shared=2, active=3).layout
+
+
+def test_the_page_shows_this_table() -> None:
+    page = Path(__file__).parents[3] / "docs" / "heads_images.md"
+    assert budget_table() in page.read_text(encoding="utf-8")
