@@ -80,6 +80,7 @@ SECTIONS: dict[str, tuple[Verb, ...]] = {
             "selfplay:app",
             "Parts of self-play: what a filter leaves of sessions, thresholds of similarity.",
         ),
+        Verb("heads", "heads:app", "Models whose tokens use only some attention heads: convert, verify, profile."),
         Verb("weak-to-strong", "weak_to_strong:app", "Select, pair and audit answers of a weak and a strong model."),
     ),
 }

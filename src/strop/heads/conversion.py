@@ -118,8 +118,7 @@ def convert(source: Path, settings: MoHSettings, out: Path) -> Converted:
         UserError: See `read_dense`; layouts of another model; or the folder exists.
     """
     dense = read_dense(source)
-    if out.exists():
-        raise UserError("the folder is there already", value=str(out), fix="name another one with --out")
+    refuse_existing(out)
     for number, layout in enumerate(settings.layers):
         if (layout.query_heads, layout.kv_groups) != (dense.heads, dense.groups):
             raise UserError(
@@ -138,6 +137,12 @@ def convert(source: Path, settings: MoHSettings, out: Path) -> Converted:
         added = _write(dense, settings, writing)
         writing.rename(out)
     return Converted(out, settings, active_share(settings.layers), added)
+
+
+def refuse_existing(out: Path) -> None:
+    """Refuse a folder that is there already."""
+    if out.exists():
+        raise UserError("the folder is there already", value=str(out), fix="name another one with --out")
 
 
 def weights_hash(shards: tuple[Path, ...]) -> str:
