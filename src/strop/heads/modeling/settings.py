@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from strop.errors import UserError
 from strop.heads.gates import STYLES, Style
-from strop.heads.layout import HeadLayout
+from strop.heads.layout import Choice, HeadLayout
 from strop.heads.routers import ROUTERS, RouterKind
 
 VERSION = 1
@@ -19,6 +19,7 @@ StraightThrough = Literal["exact", "selected", "off"]
 """How a query-norm router learns: from every head's output (dense: all are computed), from those of the chosen heads
 alone (an estimate that sparse attention can give), or not at all."""
 STRAIGHT_THROUGH: tuple[StraightThrough, ...] = get_args(StraightThrough)
+CHOICES: tuple[Choice, ...] = get_args(Choice)
 BACKENDS = ("auto", "reference", "gathered", "native", "triton", "flex")
 _KEYS = {"version", "layers", "router", "gates", "straight_through", "backend", "balance", "source"}
 
@@ -86,8 +87,8 @@ class MoHSettings:
         Raises:
             UserError: It is missing, of another version, has parts that are not known, or a layer cannot be routed.
         """
-        moh: Mapping[str, Any] | None = getattr(config, "moh", None)
-        if not moh:
+        moh: Any = getattr(config, "moh", None)
+        if not isinstance(moh, Mapping) or not moh:
             raise UserError(
                 "this config says nothing of its heads",
                 value=getattr(config, "model_type", None),
@@ -97,7 +98,7 @@ class MoHSettings:
             raise UserError("the config's `moh` has parts that are not known", value=sorted(unknown))
         if moh.get("version", VERSION) != VERSION:
             raise UserError("the config's `moh` is of another version", value=moh["version"], fix="use a newer strop")
-        rows: Sequence[Mapping[str, Any]] = moh.get("layers", ())
+        rows: Sequence[Any] = moh.get("layers") or ()
         if len(rows) != config.num_hidden_layers:
             raise UserError(
                 "the config's `moh` needs one entry a layer", value=f"{len(rows)} for {config.num_hidden_layers} layers"
@@ -113,8 +114,15 @@ def head_counts(config: Any) -> tuple[int, int]:
     return heads, int(getattr(config, "num_key_value_heads", None) or heads)
 
 
-def _layout(row: Mapping[str, Any], heads: int, groups: int) -> HeadLayout:
-    shared = tuple(int(head) for head in row["shared"])
-    return HeadLayout(
-        query_heads=heads, kv_groups=groups, shared=shared, active=int(row["active"]), choice=row["choice"]
-    )
+def _layout(row: Any, heads: int, groups: int) -> HeadLayout:
+    try:
+        shared, active, choice = tuple(int(head) for head in row["shared"]), int(row["active"]), row["choice"]
+    except (TypeError, KeyError, ValueError) as error:
+        raise UserError(
+            "the config's `moh` does not say what a layer's heads are",
+            value=row,
+            why="it needs shared (a list of heads), active (a number) and choice",
+        ) from error
+    if choice not in CHOICES:
+        raise UserError("tokens cannot choose among that", value=choice, alternatives=CHOICES)
+    return HeadLayout(query_heads=heads, kv_groups=groups, shared=shared, active=active, choice=choice)
