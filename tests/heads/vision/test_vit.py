@@ -126,6 +126,21 @@ def test_backends_agree_with_the_reference(backend: str) -> None:
         assert torch.allclose(mine, theirs, atol=1e-5 * max(1.0, theirs.abs().max().item()))
 
 
+@pytest.mark.parametrize("backend", ["reference", "gathered"])
+def test_half_precision_arithmetic_routes_in_float32(backend: str) -> None:
+    """Under autocast the choice is nearly always the same and the loss stays close; gradients are finite."""
+    routed = from_vit(vit(), mixed()).train()
+    untrain(routed)
+    with using(backend):
+        exact = routed(images(), labels=torch.arange(5)).loss.item()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            out = routed(images(), labels=torch.arange(5))
+        out.loss.backward()
+    assert out.loss.item() == pytest.approx(exact, abs=0.2)
+    assert all(weight.grad.isfinite().all() for weight in routed.parameters() if weight.grad is not None)
+    assert router_gradient(routed).any()
+
+
 def test_pruned_heads_give_nothing_and_learn_nothing() -> None:
     routed = from_vit(vit(), VisionSettings(layers=(first_shared(HEADS, shared=2, active=0),) * LAYERS))
     routed(images(), labels=torch.arange(5)).loss.backward()

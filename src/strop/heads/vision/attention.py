@@ -81,6 +81,7 @@ def attend(
         query_rd = project_queries(hidden_bnD, query.weight, query.bias, plan, head_width=key_bhnd.shape[-1])
     else:
         query_rd = plan.pack(split(query))
+    query_rd = query_rd.to(value_bhnd.dtype)  # under autocast a bias widens what it is added to
     out_rd = moh_attention(query_rd, key_bhnd, value_bhnd, plan=plan, scale=scale, backend=backend)
     if _plain(output):
         return project_output(out_rd, output.weight, output.bias, plan, gate_bnh=routing.gate_bnh)
