@@ -1,4 +1,4 @@
-"""Decoding and packing by the C++ kernels, against the definition in fp64 and against the plan in torch."""
+"""Decoding by the C++ kernels, against the definition in fp64."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given, settings
 from torch import Tensor
 
-from head_cases import HeadCase, HeadProblem, build, head_cases, naive_attention, relative_error
+from head_cases import HeadCase, HeadProblem, build, naive_attention, relative_error
 from strop.errors import UserError
 from strop.heads import visibility
 from strop.heads.backends import native
-from strop.heads.plan import routing_plan
 
 BOUND = 2e-6
 CASES = (
@@ -101,22 +99,3 @@ def test_decode_reads_chosen_groups_only(isa: str) -> None:
 def test_decode_takes_one_token(isa: str) -> None:
     with pytest.raises(UserError, match="one new token"):
         decode(build(HeadCase(queries=3)))
-
-
-@settings(deadline=None, max_examples=60)
-@given(case=head_cases(longest=70))
-def test_plan(case: HeadCase) -> None:
-    """The same rows as in torch, whatever is chosen, with the visible keys of each."""
-    if native.available() is not None:
-        pytest.skip(native.available() or "")
-    problem = build(case)
-    want, got = (
-        make(problem.mask_bnh, groups=case.groups, visible=problem.visible, rows_per_group=problem.rows_per_group)
-        for make in (routing_plan, native.build_plan)
-    )
-    assert "first_r" in vars(got)
-    for name in ("token_r", "head_r", "offset_s", "first_r", "last_r"):
-        assert torch.equal(getattr(got, name), getattr(want, name)), name
-        assert getattr(got, name).dtype == getattr(want, name).dtype
-    sizes = [(plan.batch, plan.queries, plan.heads, plan.groups, plan.uniform) for plan in (got, want)]
-    assert sizes[0] == sizes[1]

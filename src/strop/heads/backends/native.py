@@ -16,11 +16,11 @@ from torch import Tensor
 
 from strop.heads.backends.native_build import load
 from strop.heads.backends.native_calls import address, call, require, why_not
-from strop.heads.backends.native_decoding import build_plan, decode
+from strop.heads.backends.native_decoding import decode
 from strop.heads.backends.native_projections import project_output, project_queries
 from strop.heads.plan import RoutingPlan
 
-__all__ = ["attend", "available", "build_plan", "decode", "missing", "project_output", "project_queries"]
+__all__ = ["attend", "available", "decode", "missing", "project_output", "project_queries"]
 
 WANTED_TASKS = 8
 FEWEST_KEYS = 1024
@@ -71,6 +71,7 @@ class _Attend(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, plan: RoutingPlan, scale: float) -> Tensor:
+        require(key, value, head_width=value.shape[-1])
         query, key, value = query.contiguous(), _readable(key), _readable(value)
         out = torch.empty_like(query)
         peak, total = query.new_empty(2, plan.rows)
@@ -111,5 +112,4 @@ def _problem(query: Tensor, key: Tensor, value: Tensor, plan: RoutingPlan, scale
 
 def _readable(tensor_bgtd: Tensor) -> Tensor:
     """Return the tensor with the numbers of one token side by side; the other strides do not matter."""
-    require(tensor_bgtd, head_width=tensor_bgtd.shape[-1])
     return tensor_bgtd if tensor_bgtd.stride(-1) == 1 else tensor_bgtd.contiguous()

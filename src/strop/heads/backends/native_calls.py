@@ -16,16 +16,7 @@ WIDEST = 256
 
 def why_not(tensor: Tensor, head_width: int) -> str | None:
     """Say why the kernels cannot compute with this tensor and width, or None where they can."""
-    if tensor.device.type != "cpu":
-        return f"the native kernels run on the CPU, and the tensors are on {tensor.device.type}"
-    if tensor.dtype != torch.float32:
-        return f"the native kernels compute in float32, and the tensors are {str(tensor.dtype).removeprefix('torch.')}"
-    if head_width % WIDTH_STEP or not 0 < head_width <= WIDEST:
-        return (
-            f"the native kernels want a head width that is a multiple of {WIDTH_STEP}, up to {WIDEST}; "
-            f"it is {head_width}"
-        )
-    return load().why
+    return _unfit(tensor, head_width) or load().why
 
 
 def require(*tensors: Tensor | None, head_width: int) -> None:
@@ -34,10 +25,24 @@ def require(*tensors: Tensor | None, head_width: int) -> None:
     Raises:
         UserError: With the reason.
     """
-    for tensor in tensors:
-        reason = None if tensor is None else why_not(tensor, head_width)
-        if reason is not None:
-            raise UserError("this attention backend cannot run here", value="native", why=reason)
+    reasons = (_unfit(tensor, head_width) for tensor in tensors if tensor is not None)
+    reason = next(filter(None, reasons), None) or load().why
+    if reason is not None:
+        raise UserError("this attention backend cannot run here", value="native", why=reason)
+
+
+def _unfit(tensor: Tensor, head_width: int) -> str | None:
+    if tensor.device.type != "cpu":
+        return f"the native kernels run on the CPU, and the tensors are on {tensor.device.type}"
+    if tensor.dtype != torch.float32:
+        name = str(tensor.dtype).removeprefix("torch.")
+        return f"the native kernels compute in float32, and the tensors are {name}"
+    if head_width % WIDTH_STEP or not 0 < head_width <= WIDEST:
+        return (
+            f"the native kernels want a head width that is a multiple of {WIDTH_STEP}, up to {WIDEST}; "
+            f"it is {head_width}"
+        )
+    return None
 
 
 def call(name: str, *arguments: object) -> None:

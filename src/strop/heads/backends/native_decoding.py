@@ -1,6 +1,6 @@
-"""Decoding and packing by the C++ kernels: one new token over a cache, and the routing plan of a mask.
+"""Decoding by the C++ kernels: one new token over a cache.
 
-Shapes: b batch rows, n queries, t keys, h query heads, g KV heads, d head width.
+Shapes: b batch rows, n queries (1), t keys, h query heads, g KV heads, d head width.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from torch import Tensor
 
 from strop.errors import UserError
 from strop.heads.backends.native_calls import address, call, require
-from strop.heads.plan import RoutingPlan
 from strop.heads.visibility import Visible
 
 
@@ -64,30 +63,3 @@ def decode(
     sizes = batch, key.shape[1], heads, width
     call("strop_decode", _Cache(*addresses, *sizes, *key.stride()[:3], *value.stride()[:3], scale), out)
     return out
-
-
-def build_plan(
-    head_mask_bnh: Tensor, *, groups: int, visible: Visible, rows_per_group: int | None = None
-) -> RoutingPlan:
-    """Pack the chosen pairs of a layer: what `routing_plan` does, with the visible keys of every row filled in.
-
-    Args:
-        head_mask_bnh: (b, n, h) True where a token uses a head; on the CPU.
-        groups: KV heads, G.
-        visible: The keys that each query sees.
-        rows_per_group: As for `routing_plan`.
-    """
-    b, n, h = head_mask_bnh.shape
-    mask = head_mask_bnh.contiguous()
-    offset_s = torch.empty(b * groups + 1, dtype=torch.int64)
-    call("strop_count_rows", mask, b, n, h, groups, offset_s)
-    rows = int(offset_s[-1])
-    token_r, head_r = torch.empty(2, rows, dtype=torch.int64)
-    first_r, last_r = torch.empty(2, rows, dtype=torch.int32)
-    first_bn, last_bn = visible.first_bn.contiguous(), visible.last_bn.contiguous()
-    rest = first_bn, last_bn, token_r, head_r, first_r, last_r
-    call("strop_fill_rows", mask, b, n, h, groups, offset_s, *rest)
-    sizes = {"batch": b, "queries": n, "heads": h, "groups": groups}
-    plan = RoutingPlan(token_r, head_r, offset_s, visible, **sizes, uniform=rows_per_group)
-    vars(plan).update(first_r=first_r, last_r=last_r)  # what its cached properties would compute
-    return plan

@@ -1,13 +1,12 @@
 // One new token for each batch row, over a cache of keys and values, with the chosen heads only.
 //
 // Here memory is the limit, not arithmetic: a group's keys and values are read once for all of its chosen heads, and
-// those of a group without any are not read at all. Keys are taken 64 at a time: scores with lanes along d, eight keys
-// and two heads at once; the running softmax with lanes along keys; and the weighted sum of values by the product that
-// everything else uses, with a row for each head. While a tile of keys is scored its values are fetched ahead, and the
-// other way round.
+// those of a group without any are not read at all. A task is a group and 1,024 of its keys. First all of its keys are
+// scored, with lanes along d, eight keys and two heads at once; then scores become shares, with lanes along keys; then
+// values are summed by the product that everything else uses, with a row for each head. One long stream after the
+// other, fetched a little ahead, comes half again as fast from memory as keys and values in turns of 64.
 //
-// A task is a group and 1,024 of its keys; the partial results of a head are merged in order at the end, so that the
-// answer does not depend on the number of threads.
+// The partial results of a head are merged in order at the end: the answer does not depend on the number of threads.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -19,8 +18,9 @@
 namespace strop {
 namespace {
 
-constexpr int TILE = 64;
-constexpr int64_t PART = 1024;
+constexpr int PART = 1024;
+constexpr int AHEAD = 16;           // keys that are fetched before they are scored
+constexpr int SUMMED = 32;          // values that are summed at a time
 constexpr int64_t BYTES = 2 << 20;  // worth another thread
 
 struct Cache {
@@ -38,20 +38,31 @@ struct Task {
     int count;                              // chosen heads
 };
 
-// The sums of eight vectors.
+// The sums of eight vectors: halves, quarters and so on are added while the vectors are merged.
 STROP_INLINE __m256 sums_of_eight(const Vec* v) {
-    __m256 half[8];
-#pragma GCC unroll 8
-    for (int i = 0; i < 8; ++i) {
 #if defined(__AVX512F__)
-        half[i] = _mm256_add_ps(_mm512_castps512_ps256((__m512)v[i]), _mm512_extractf32x8_ps((__m512)v[i], 1));
-#else
-        half[i] = (__m256)v[i];
-#endif
+    __m512 two[4], four[2];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+        const __m512 one = (__m512)v[2 * i], other = (__m512)v[2 * i + 1];
+        two[i] = _mm512_add_ps(_mm512_shuffle_f32x4(one, other, 0x44), _mm512_shuffle_f32x4(one, other, 0xEE));
     }
-    const __m256 low = _mm256_hadd_ps(_mm256_hadd_ps(half[0], half[1]), _mm256_hadd_ps(half[2], half[3]));
-    const __m256 high = _mm256_hadd_ps(_mm256_hadd_ps(half[4], half[5]), _mm256_hadd_ps(half[6], half[7]));
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; ++i) {
+        const __m512 one = two[2 * i], other = two[2 * i + 1];
+        four[i] = _mm512_add_ps(_mm512_shuffle_f32x4(one, other, 0x88), _mm512_shuffle_f32x4(one, other, 0xDD));
+    }
+    const __m512 pairs = _mm512_add_ps(_mm512_unpacklo_ps(four[0], four[1]), _mm512_unpackhi_ps(four[0], four[1]));
+    const __m512 sums = _mm512_add_ps(pairs, _mm512_shuffle_ps(pairs, pairs, 0x4E));
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 0, 0, 0, 0, 0, 0, 0, 0);
+    return _mm512_castps512_ps256(_mm512_permutexvar_ps(order, sums));
+#else
+    __m256 two[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) two[i] = _mm256_hadd_ps((__m256)v[2 * i], (__m256)v[2 * i + 1]);
+    const __m256 low = _mm256_hadd_ps(two[0], two[1]), high = _mm256_hadd_ps(two[2], two[3]);
     return _mm256_add_ps(_mm256_permute2f128_ps(low, high, 0x20), _mm256_permute2f128_ps(low, high, 0x31));
+#endif
 }
 
 // Scores of eight keys for R heads.
@@ -67,7 +78,7 @@ STROP_INLINE void score_keys(const float* const* key, const float* query, int64_
         }
     }
 #pragma GCC unroll 2
-    for (int h = 0; h < R; ++h) _mm256_storeu_ps(score + h * TILE, sums_of_eight(sums[h]));
+    for (int h = 0; h < R; ++h) _mm256_storeu_ps(score + h * PART, sums_of_eight(sums[h]));
 }
 
 STROP_INLINE void fetch(const float* from, int64_t stride, int64_t j, int64_t keys, int64_t d) {
@@ -75,33 +86,27 @@ STROP_INLINE void fetch(const float* from, int64_t stride, int64_t j, int64_t ke
     for (int64_t i = 0; i < d; i += 16) _mm_prefetch(reinterpret_cast<const char*>(from + j * stride + i), _MM_HINT_T0);
 }
 
-// Turn a head's scores into shares, and scale down what it summed before where its peak rises.
-void soften(float* score, int keys, float* out, int64_t d, float& peak, float& total) {
+// Turn a head's scores into shares.
+void soften(float* score, int keys, float& peak, float& total) {
     const int padded = (keys + LANES - 1) / LANES * LANES;
     for (int j = keys; j < padded; ++j) score[j] = LOWEST;
-    Vec top = splat(peak);
+    Vec top = splat(LOWEST);
     for (int j = 0; j < padded; j += LANES) top = larger(load(score + j), top);
-    float now = peak;
-    for (int lane = 0; lane < LANES; ++lane) now = std::max(now, top[lane]);
+    peak = LOWEST;
+    for (int lane = 0; lane < LANES; ++lane) peak = std::max(peak, top[lane]);
     Vec sums{};
     for (int j = 0; j < padded; j += LANES) {
-        const Vec share = power_of_two(load(score + j) - now);
+        const Vec share = power_of_two(load(score + j) - peak);
         store(score + j, share);
         sums += share;
     }
-    if (now > peak) {
-        const Vec shrink = power_of_two(splat(peak - now));
-        total *= shrink[0];
-        for (int64_t i = 0; i < d; i += LANES) store(out + i, load(out + i) * shrink);
-        peak = now;
-    }
-    total += sum(sums);
+    total = sum(sums);
 }
 
 // Write the outputs (not yet divided), peaks and totals of a task's heads.
 void attend_part(const Cache& c, const Task& task, float* outs, float* peaks, float* totals) {
     const int64_t d = c.width, members = c.heads / c.groups;
-    float *query = scratch().take(members * (d + TILE)), *score = query + members * d;
+    float *query = scratch().take(members * (d + PART)), *score = query + members * d;
     const int64_t head = task.batch * c.heads + task.group * members;
     for (int64_t m = 0, n = 0; m < members; ++m)
         if (c.chosen[head + m]) {
@@ -109,27 +114,25 @@ void attend_part(const Cache& c, const Task& task, float* outs, float* peaks, fl
             for (int64_t i = 0; i < d; i += LANES) store(query + n * d + i, load(from + i) * (c.scale * LOG2E));
             ++n;
         }
-    std::memset(outs, 0, task.count * d * 4);
-    std::fill_n(peaks, task.count, LOWEST);
-    std::fill_n(totals, task.count, 0.0f);
-    const float* key = c.key + task.batch * c.key_batch + task.group * c.key_group;
-    const float* value = c.value + task.batch * c.value_batch + task.group * c.value_group;
-    for (int64_t at = task.from; at < task.to; at += TILE) {
-        const int keys = static_cast<int>(std::min<int64_t>(TILE, task.to - at));
-        const float *tile_key = key + at * c.key_token, *tile_value = value + at * c.value_token;
-        for (int j = 0; j < keys; j += 8) {
-            const float* row[8];
-            for (int k = 0; k < 8; ++k) {
-                row[k] = tile_key + std::min(j + k, keys - 1) * c.key_token;
-                fetch(tile_value, c.value_token, j + k, keys, d);
-            }
-            int h = 0;
-            for (; h + 2 <= task.count; h += 2) score_keys<2>(row, query + h * d, d, score + h * TILE + j);
-            if (h < task.count) score_keys<1>(row, query + h * d, d, score + h * TILE + j);
+    const float* key = c.key + task.batch * c.key_batch + task.group * c.key_group + task.from * c.key_token;
+    const float* value = c.value + task.batch * c.value_batch + task.group * c.value_group + task.from * c.value_token;
+    const int keys = static_cast<int>(task.to - task.from);
+    for (int j = 0; j < keys; j += 8) {
+        const float* row[8];
+        for (int k = 0; k < 8; ++k) {
+            row[k] = key + std::min(j + k, keys - 1) * c.key_token;
+            fetch(key, c.key_token, j + k + AHEAD, keys, d);
         }
-        for (int h = 0; h < task.count; ++h) soften(score + h * TILE, keys, outs + h * d, d, peaks[h], totals[h]);
-        for (int64_t j = 0; j < TILE; ++j) fetch(tile_key + TILE * c.key_token, c.key_token, j, task.to - at - TILE, d);
-        product<true>({score, TILE, 1}, tile_value, c.value_token, outs, d, task.count, d / LANES, keys);
+        int h = 0;
+        for (; h + 2 <= task.count; h += 2) score_keys<2>(row, query + h * d, d, score + h * PART + j);
+        if (h < task.count) score_keys<1>(row, query + h * d, d, score + h * PART + j);
+    }
+    for (int h = 0; h < task.count; ++h) soften(score + h * PART, keys, peaks[h], totals[h]);
+    std::memset(outs, 0, task.count * d * 4);
+    for (int j = 0; j < keys; j += SUMMED) {
+        const int64_t steps = std::min(SUMMED, keys - j);
+        product<true>({score + j, PART, 1}, value + j * c.value_token, c.value_token, outs, d, task.count, d / LANES,
+                      steps);
     }
 }
 
