@@ -24,8 +24,9 @@ CONFIG, INDEX, CARD = "config.json", "model.safetensors.index.json", "moh_card.j
 ROUTERS = "model-routers.safetensors"
 ALONE, BESIDE = "model.safetensors", "model-dense.safetensors"
 """A single weight file, and its name beside the routers': by its usual name it would be read alone."""
-_NEVER = {".bin", ".pt", ".pth", ".ckpt", ".py", ".pyc"}
-"""Endings of files that are not taken along: pickled weights and code."""
+_NEVER = {".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".gguf", ".py", ".pyc"}
+"""Endings of files that are not taken along: weights in other formats, and code."""
+_CAUSAL = "ForCausalLM"
 
 
 @dataclass(frozen=True)
@@ -74,25 +75,28 @@ def read_dense(folder: Path) -> Dense:
     """Look at a dense decoder's folder.
 
     Raises:
-        UserError: No config, a type that cannot be converted, a converted or quantised model, no safetensors, or
-            weights that do not fit the config's head counts.
+        UserError: No config, a type that cannot be converted, a converted or quantised model, no language model, no
+            safetensors, or weights that do not fit the config's head counts.
     """
     from safetensors import SafetensorError
-    from transformers import AutoConfig
 
     if not (folder / CONFIG).is_file():
         raise UserError("this is no model folder", value=str(folder), why="it has no config.json")
-    told = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    model_type = str(told.get("model_type"))
+    told = _read_json(folder / CONFIG)
     if told.get("moh"):
         raise UserError("this model is converted already", value=str(folder), fix="convert the dense model anew")
-    family = dense_family(model_type)
+    family = dense_family(str(told.get("model_type")))
     if told.get("quantization_config"):
         raise UserError("a quantised model cannot be converted", value=str(folder), fix="convert, then quantise")
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    shards = tuple(sorted(folder.glob("*.safetensors")))
-    if not shards:
-        raise UserError("the model has no weights in safetensors", value=str(folder), fix="save it as safetensors")
+    others = [name for name in told.get("architectures") or () if not str(name).endswith(_CAUSAL)]
+    if others:
+        raise UserError(
+            "only causal language models can be converted",
+            value=others[0],
+            fix="convert the language model, then train the rest on it",
+        )
+    config = _config(folder)
+    shards = weight_files(folder)
     try:
         shapes = dict(_shapes(shards))
     except SafetensorError as error:
@@ -145,6 +149,30 @@ def refuse_existing(out: Path) -> None:
         raise UserError("the folder is there already", value=str(out), fix="name another one with --out")
 
 
+def weight_files(folder: Path) -> tuple[Path, ...]:
+    """Return the files of a model's weights as transformers finds them: the single one, or those that an index names.
+
+    A folder may hold others beside them, such as the same weights under their authors' names.
+
+    Raises:
+        UserError: There are none, or the index names a file that is not there.
+    """
+    if (folder / ALONE).is_file():
+        return (folder / ALONE,)
+    names = _read_json(folder / INDEX).get("weight_map") if (folder / INDEX).is_file() else None
+    shards = sorted({str(name) for name in names.values()}) if isinstance(names, dict) else []
+    if not shards:
+        raise UserError(
+            "the model has no weights in safetensors",
+            value=str(folder),
+            fix="load it with transformers where its weights are trusted, and save it with save_pretrained",
+        )
+    for name in shards:
+        if Path(name).name != name or not (folder / name).is_file():
+            raise UserError("the index names a weight file that is not there", value=name, fix="fetch the model anew")
+    return tuple(folder / name for name in shards)
+
+
 def weights_hash(shards: tuple[Path, ...]) -> str:
     """Return the SHA-256 of weight files, in order of their names."""
     digest = hashlib.sha256()
@@ -153,6 +181,27 @@ def weights_hash(shards: tuple[Path, ...]) -> str:
             while block := stream.read(1 << 22):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError("this file is not JSON", value=str(path), why=str(error)) from error
+    if not isinstance(found, dict):
+        raise UserError("this file holds no JSON object", value=str(path))
+    return found
+
+
+def _config(folder: Path) -> Any:
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # what a hostile config raises has no common class
+        raise UserError(
+            "transformers cannot read the model's config", value=str(folder / CONFIG), why=str(error).split("\n")[0]
+        ) from error
 
 
 def _shapes(shards: tuple[Path, ...]) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -189,7 +238,7 @@ def _check_shapes(dense: Dense, *, width: int) -> None:
 
 def _write(dense: Dense, settings: MoHSettings, out: Path) -> int:
     for path in sorted(dense.folder.iterdir()):
-        if path.is_file() and path.suffix not in _NEVER and path.name not in (CONFIG, INDEX, "README.md"):
+        if path.is_file() and _taken_along(path, dense):
             shutil.copyfile(path, out / path.name)
     routers = _router_weights(dense, settings)
     if routers and (out / ALONE).is_file():
@@ -201,7 +250,7 @@ def _write(dense: Dense, settings: MoHSettings, out: Path) -> int:
     told = {key: value for key, value in dense.config.items() if key not in ("auto_map", "architectures")}
     told |= {
         "model_type": moh_type(dense.family),
-        "architectures": [f"MoH{name}" for name in dense.config.get("architectures", ())],
+        "architectures": [f"MoH{name}" for name in dense.config.get("architectures") or ()],
         "moh": settings.to_dict(),
     }
     (out / CONFIG).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
@@ -217,6 +266,14 @@ def _write(dense: Dense, settings: MoHSettings, out: Path) -> int:
     }
     (out / CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     return added
+
+
+def _taken_along(path: Path, dense: Dense) -> bool:
+    if path.suffix == ".safetensors":
+        return path in dense.shards
+    if path.suffix in _NEVER or path.name.endswith(".index.json"):
+        return False
+    return path.name not in (CONFIG, "README.md")
 
 
 def _router_weights(dense: Dense, settings: MoHSettings) -> dict[str, Any]:

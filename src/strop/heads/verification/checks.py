@@ -16,6 +16,7 @@ from torch import Tensor
 
 from strop.errors import UserError
 from strop.heads.attention import BACKENDS, using
+from strop.heads.conversion import weight_files
 from strop.heads.modeling.settings import MoHSettings
 from strop.heads.modeling.variants import dense_twin, with_layouts
 from strop.heads.routing import Routing
@@ -48,11 +49,11 @@ def weights_kept(folder: Path, original: Path) -> Check:
     from safetensors import safe_open
 
     own: dict[str, Path] = {}
-    for shard in sorted(folder.glob("*.safetensors")):
+    for shard in weight_files(folder):
         with safe_open(shard, framework="pt") as weights:
             own |= dict.fromkeys(list(weights.keys()), shard)
     missing, changed, total = [], 0, 0
-    for shard in sorted(original.glob("*.safetensors")):
+    for shard in weight_files(original):
         with safe_open(shard, framework="pt") as weights:
             for name in list(weights.keys()):
                 total += 1
