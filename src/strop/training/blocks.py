@@ -18,7 +18,10 @@ ENCODED_AT_ONCE = 256
 def token_ids(tokenizer: Any, texts: Sequence[str]) -> Iterator[list[int]]:
     """Yield the tokens of each text, without special tokens."""
     for start in range(0, len(texts), ENCODED_AT_ONCE):
-        yield from tokenizer(list(texts[start : start + ENCODED_AT_ONCE]), add_special_tokens=False)["input_ids"]
+        # Documents are longer than the model's context; blocks are not.
+        yield from tokenizer(list(texts[start : start + ENCODED_AT_ONCE]), add_special_tokens=False, verbose=False)[
+            "input_ids"
+        ]
 
 
 def packed(tokenizer: Any, documents: Sequence[Document], *, length: int) -> TokenisedRows:
