@@ -61,8 +61,8 @@ def test_bound_of_decoding_is_the_larger_of_bytes_and_arithmetic() -> None:
 
 def test_a_gain_is_one_only_where_the_whole_interval_lies_above_one() -> None:
     assert Arm("auto", over_dense=Ratio(1.2, 1.01, 1.4, 5)).verdict == "gain"
-    assert Arm("auto", over_dense=Ratio(1.2, 0.99, 1.4, 5)).verdict == "no gain here"
-    assert Arm("auto", over_dense=Ratio(0.8, 0.7, 0.9, 5)).verdict == "no gain here"
+    assert Arm("auto", over_dense=Ratio(1.2, 0.99, 1.4, 5)).verdict == "no gain"
+    assert Arm("auto", over_dense=Ratio(0.8, 0.7, 0.9, 5)).verdict == "no gain"
     assert Arm("triton", why_not="no GPU").verdict == "not run"
 
 

@@ -12,7 +12,6 @@ from strop.errors import UserError
 
 if TYPE_CHECKING:
     from strop.heads.profiling import Measured, Profile
-    from strop.heads.timing import Ratio
 
 TITLES = {
     "layer": "an attention layer with its projections",
@@ -85,12 +84,12 @@ def named(text: str) -> list[str]:
 
 
 def show_profile(found: Profile) -> None:
-    """Print a table for each step, and a line for each length that gains nothing."""
+    """Print a table for each step and a line for each length; ``gated`` is the ratio over gated dense attention."""
     time_of = "processor time" if found.clock == "cpu" else "time on the clock"
     typer.echo(
         f"{found.model}: {found.share:.1%} of the heads active, {found.router} router, batch {found.batch}; "
         f"{found.threads} thread{'s' * (found.threads > 1)}, {found.device}, torch {found.torch}; "
-        f"{found.rounds} rounds, ratios of {time_of}"
+        f"{found.rounds} rounds, ratios of {time_of} over the dense model and over gated dense attention"
     )
     for step in dict.fromkeys(each.step for each in found.measured):
         measured = [each for each in found.measured if each.step == step]
@@ -106,10 +105,10 @@ def _rows(measured: Measured) -> list[dict[str, Any]]:
         {
             "tokens": measured.length,
             "way": arm.name,
-            "CPU ms": None if arm.cpu_s is None else 1e3 * arm.cpu_s,
-            "wall ms": None if arm.wall_s is None else 1e3 * arm.wall_s,
-            "over dense": _ratio(arm.over_dense),
-            "over gated dense": _ratio(arm.over_gated),
+            "CPU ms": _milliseconds(arm.cpu_s),
+            "wall ms": _milliseconds(arm.wall_s),
+            "over dense": "-" if arm.over_dense is None else str(arm.over_dense),
+            "gated": None if arm.over_gated is None else round(arm.over_gated.median, 2),
             "bound": f"{measured.bound:.2f}",
             "": "" if arm.name in ("dense", "gated dense") else arm.verdict,
         }
@@ -117,8 +116,9 @@ def _rows(measured: Measured) -> list[dict[str, Any]]:
     ]
 
 
-def _ratio(found: Ratio | None) -> str:
-    return "-" if found is None else str(found)
+def _milliseconds(seconds: float | None) -> float | None:
+    milliseconds = None if seconds is None else 1e3 * seconds
+    return milliseconds if milliseconds is None or milliseconds < 100 else round(milliseconds)
 
 
 def _verdict(measured: Measured) -> str:

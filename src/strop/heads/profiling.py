@@ -60,10 +60,10 @@ class Arm:
 
     @property
     def verdict(self) -> str:
-        """In two words, for people: a gain only where the whole interval lies above 1."""
+        """In a word or two, for people: a gain only where the whole interval lies above 1."""
         if self.over_dense is None:
             return "not run"
-        return "gain" if self.over_dense.is_gain else "no gain here"
+        return "gain" if self.over_dense.is_gain else "no gain"
 
 
 @dataclass(frozen=True)
