@@ -107,7 +107,6 @@ def dense_folder(model: str) -> Path:
     from strop.models.spec import parse_model
 
     spec = parse_model(model)
-    spec.check()
     if spec.kind not in ("local", "builtin"):
         raise UserError("heads are routed in weights on this machine", value=model, fix="name a folder, or a builtin")
     return Path(spec.target) if spec.kind == "local" else builtin_folder(spec.target)
