@@ -85,13 +85,13 @@ def core_ways(case: Case, backends: tuple[str, ...], *, packed: bool = True) -> 
     key, value = (torch.randn(case.batch, case.groups, case.tokens, HEAD_WIDTH, requires_grad=grads) for _ in range(2))
     leaves = (query, key, value) if grads else ()
     mask_bnh, full_bnh = random_mask(case), random_mask(case, active=HEADS)
-    visible, gate_bnh = causal(case.batch, case.tokens), mask_bnh.float()
+    visible = causal(case.batch, case.tokens)
 
     def dense() -> Tensor:
         return scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=case.groups != HEADS)
 
     def gated() -> Tensor:
-        return gated_attention(query, key, value, gate_bnh=gate_bnh, visible=visible, scale=SCALE)
+        return gated_attention(query, key, value, gate_bnh=mask_bnh, visible=visible, scale=SCALE)
 
     def sparse(backend: str, chosen_bnh: Tensor) -> Tensor:
         if not packed:
