@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from strop.errors import UserError
-from strop.heads.backends.reference import gated_attention
+from strop.heads.backends.reference import dense_attention, gated
+from strop.heads.choosing import attention_backend, rows_backend
 from strop.heads.plan import RoutingPlan, routing_plan
 from strop.heads.visibility import Visible, causal
 
@@ -113,6 +114,7 @@ def moh_attention(
         UserError: More than one choice, a packed query without a plan, an unknown backend, or one that cannot run here.
     """
     backend = backend_now(backend)
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
     if query.dim() == 2:
         if plan is None:
             raise UserError("packed rows need their plan", fix="pass plan=, the one that packed them")
@@ -120,20 +122,36 @@ def moh_attention(
     if sum(choice is not None for choice in (index_bnk, head_mask_bnh, plan)) > 1:
         raise UserError("a token's heads can be given in one way only", fix="give index_bnk, head_mask_bnh or plan")
     batch, heads, queries, _ = query.shape
+    groups, keys = key_bgtd.shape[1:3]
     visible = plan.visible if plan is not None else visible
     if visible is None:
-        visible = causal(batch, queries, key_bgtd.shape[2], device=query.device)
+        visible = causal(batch, queries, keys, device=query.device)
     if index_bnk is not None:
         empty_bnh = torch.zeros(batch, queries, heads, dtype=torch.bool, device=query.device)
         head_mask_bnh = empty_bnh.scatter(2, index_bnk, True)
+    rows = _rows_known(batch * queries * heads, index_bnk, head_mask_bnh, plan)
+    if backend == "auto":
+        training = torch.is_grad_enabled() and any(x.requires_grad for x in (query, key_bgtd, value_bgtd))
+        backend = attention_backend(
+            query,
+            batch=batch,
+            queries=queries,
+            keys=keys,
+            heads=heads,
+            groups=groups,
+            rows=rows,
+            training=training,
+        )
     if backend == "reference":
-        gate_bnh = _gates(query, head_mask_bnh, weight_bnh, plan)
-        scale = query.shape[-1] ** -0.5 if scale is None else scale
-        return gated_attention(query, key_bgtd, value_bgtd, gate_bnh=gate_bnh, visible=visible, scale=scale)
+        everything = rows == batch * queries * heads
+        gate_bnh = _gates(query, None if everything else head_mask_bnh, weight_bnh, None if everything else plan)
+        out_bhnd = dense_attention(query, key_bgtd, value_bgtd, visible=visible, scale=scale)
+        return out_bhnd if gate_bnh is None else gated(out_bhnd, gate_bnh)
     if plan is None:
         if head_mask_bnh is None:
             head_mask_bnh = torch.ones(batch, queries, heads, dtype=torch.bool, device=query.device)
-        plan = routing_plan(head_mask_bnh, groups=key_bgtd.shape[1], visible=visible)
+        taken = None if index_bnk is None else index_bnk.shape[2]
+        plan = routing_plan(head_mask_bnh, groups=groups, visible=visible, heads_per_token=taken)
     rows_rd = _attend_rows(plan.pack(query), key_bgtd, value_bgtd, weight_bnh, plan=plan, scale=scale, backend=backend)
     return plan.unpack(rows_rd)
 
@@ -152,28 +170,46 @@ def _attend_rows(
     weight_bnh: Tensor | None,
     *,
     plan: RoutingPlan,
-    scale: float | None,
+    scale: float,
     backend: str,
 ) -> Tensor:
-    scale = query_rd.shape[-1] ** -0.5 if scale is None else scale
-    chosen = load_backend("gathered" if backend == "auto" else backend)
-    reason = chosen.missing(query_rd, plan)
-    if reason is not None:
-        raise UserError("this attention backend cannot run here", value=backend, why=reason)
-    out_rd = chosen.attend(query_rd, key_bgtd, value_bgtd, plan=plan, scale=scale)
+    if backend == "auto":
+        backend = rows_backend(query_rd, plan, training=torch.is_grad_enabled() and query_rd.requires_grad)
+    if backend == "reference":
+        dense = dense_attention(plan.unpack(query_rd), key_bgtd, value_bgtd, visible=plan.visible, scale=scale)
+        out_rd = plan.pack(dense)
+    else:
+        chosen = load_backend(backend)
+        reason = chosen.missing(query_rd, plan)
+        if reason is not None:
+            raise UserError("this attention backend cannot run here", value=backend, why=reason)
+        out_rd = chosen.attend(query_rd, key_bgtd, value_bgtd, plan=plan, scale=scale)
     if weight_bnh is None:
         return out_rd
     return out_rd * plan.pack_gate(weight_bnh)[:, None].to(out_rd.dtype)
 
 
+def _rows_known(
+    pairs: int, index_bnk: Tensor | None, head_mask_bnh: Tensor | None, plan: RoutingPlan | None
+) -> int | None:
+    """Return the number of chosen pairs; None where counting them would wait for a device."""
+    if plan is not None:
+        return plan.rows
+    if index_bnk is not None:
+        return index_bnk.numel()
+    if head_mask_bnh is None:
+        return pairs
+    return int(torch.count_nonzero(head_mask_bnh)) if head_mask_bnh.device.type == "cpu" else None
+
+
 def _gates(
     query_bhnd: Tensor, head_mask_bnh: Tensor | None, weight_bnh: Tensor | None, plan: RoutingPlan | None
-) -> Tensor:
-    """Return the gates of all heads, zero where a head was not chosen."""
+) -> Tensor | None:
+    """Return the gates of all heads, zero where a head was not chosen; None where they are all 1."""
     batch, heads, queries, _ = query_bhnd.shape
     if plan is not None:
         flat = torch.zeros(batch * queries * heads, dtype=torch.bool, device=query_bhnd.device)
         head_mask_bnh = flat.index_fill(0, plan.token_r * heads + plan.head_r, True).view(batch, queries, heads)
-    ones_bnh = torch.ones(batch, queries, heads, device=query_bhnd.device)
-    gate_bnh = ones_bnh if weight_bnh is None else weight_bnh
-    return gate_bnh if head_mask_bnh is None else gate_bnh.masked_fill(~head_mask_bnh, 0.0)
+    if weight_bnh is None or head_mask_bnh is None:
+        return head_mask_bnh if weight_bnh is None else weight_bnh
+    return weight_bnh.masked_fill(~head_mask_bnh, 0.0)

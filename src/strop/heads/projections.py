@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear
 
+from strop.heads.attention import backend_now
 from strop.heads.plan import RoutingPlan
 
 DENSE_SHARE = 0.8
@@ -96,8 +97,6 @@ def _nearly_dense(plan: RoutingPlan) -> bool:
 
 def _natively(backend: str, *tensors: Tensor | None, head_width: int) -> bool:
     """Say whether the native kernels take these tensors; ``auto`` and ``native`` use them where they do."""
-    from strop.heads.attention import backend_now
-
     if backend_now(backend) not in {"auto", "native"}:
         return False
     if any(x is not None and (x.dtype != torch.float32 or x.device.type != "cpu") for x in tensors):

@@ -39,5 +39,10 @@ def gated_attention(
     scale: float,
 ) -> Tensor:
     """Attend with every head and multiply by the gates, which are 0 for heads that were not chosen; (b, h, n, d)."""
-    out_bhnd = dense_attention(query_bhnd, key_bgtd, value_bgtd, visible=visible, scale=scale)
-    return out_bhnd * gate_bnh.permute(0, 2, 1)[..., None].to(out_bhnd.dtype)
+    return gated(dense_attention(query_bhnd, key_bgtd, value_bgtd, visible=visible, scale=scale), gate_bnh)
+
+
+def gated(out_bhnd: Tensor, gate_bnh: Tensor) -> Tensor:
+    """Multiply what the heads give by their gates; in place where no gradient needs it as it was."""
+    gate_bhn1 = gate_bnh.permute(0, 2, 1)[..., None].to(out_bhnd.dtype)
+    return out_bhnd * gate_bhn1 if out_bhnd.requires_grad or gate_bhn1.requires_grad else out_bhnd.mul_(gate_bhn1)
