@@ -166,3 +166,16 @@ def test_a_pruned_model_trains_and_keeps_its_heads(heads_job: HeadsJob, tmp_path
     name = "model.layers.0.self_attn.q_proj.weight"
     assert torch.equal(before[name][12:24], after[name][12:24])
     assert not torch.equal(before[name][:12], after[name][:12])
+
+
+def test_adapters_leave_routers_alone_and_it_is_said(heads_job: HeadsJob, routed_model: Path) -> None:
+    """With LoRA the merged model has the start's routers, bit for bit, and other projections; a finding warns."""
+    job = heads_job("lora", lora={"rank": 2})
+    outcome = train(job)
+    (told,) = [finding for finding in outcome.findings if finding.name == "routers"]
+    assert told.status == "warn"
+    plain = job.settings.model_copy(update={"lora": None})
+    before, after = (load_start(folder, plain).state_dict() for folder in (routed_model, job.out))
+    router, query = (f"model.layers.0.self_attn.{name}.weight" for name in ("router.routed", "q_proj"))
+    assert torch.equal(before[router], after[router])
+    assert not torch.equal(before[query], after[query])

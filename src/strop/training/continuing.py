@@ -26,6 +26,8 @@ from strop.training.settings import ContinueSettings
 from strop.training.weights import attach_adapter, load_start, load_tokenizer, resume_adapter
 
 PROBED_BLOCKS, LOOK_BATCH = 4, 8
+ROUTER = ".router."
+"""In the name of every weight of a router."""
 MANY_PASSES = 4.0
 """Passes over the same text up to which repeating is nearly as good as new text (Muennighoff et al., 2023)."""
 
@@ -101,7 +103,7 @@ def prepare(job: TrainingJob) -> Continued:
     described = deepcopy((model.config, model.generation_config))
     attach = attach_adapter(model, settings) if job.adapter is None else resume_adapter(model, job.adapter, settings)
     trainer = _trainer(job, attach, tokenizer, rows)
-    step0, findings = None, [_passes(job, rows)]
+    step0, findings = None, [_passes(job, rows), *_router(trainer.model)]
     if not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
         few = rows.rows[:PROBED_BLOCKS]
         step0 = supervised_loss(response_log_probs(trainer.model, few, pad=tokenizer.pad_token_id), few)
@@ -156,6 +158,23 @@ def _look(job: TrainingJob, tokenizer: Any) -> Look | None:
     if not rows:
         raise UserError("there is no text to watch the training on", value=str(job.development))
     return Look(rows, settings.evaluate_steps, tokenizer.pad_token_id)
+
+
+def _router(model: Any) -> list[Finding]:
+    """Say whether routers learn: adapters leave their weights alone."""
+    routers = [weight for name, weight in model.named_parameters() if ROUTER in name]
+    if not routers:
+        return []
+    learned = sum(weight.numel() for weight in routers if weight.requires_grad)
+    return [
+        Finding(
+            name="routers",
+            status="ok" if learned else "warn",
+            value=f"{learned:,} of {sum(weight.numel() for weight in routers):,} router weights are trained",
+            why="with LoRA a router stays as it started: fitted, or without any preference",
+            fix="" if learned else "start from a fitted router, or train all weights",
+        )
+    ]
 
 
 def _passes(job: TrainingJob, rows: TokenisedRows) -> Finding:

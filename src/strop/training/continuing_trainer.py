@@ -13,12 +13,10 @@ from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax, nll_loss
 from transformers import Trainer
 
-from strop.training.continuing import Look
+from strop.training.continuing import ROUTER, Look
 from strop.training.settings import ContinueSettings
 from strop.training.trainers import Contained
 
-ROUTER = ".router."
-"""In the name of every weight of a router."""
 TERMS = ("likelihood", "divergence", "balance")
 
 
