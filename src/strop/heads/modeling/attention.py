@@ -16,6 +16,8 @@ from strop.errors import UserError
 from strop.heads.attention import backend_now, moh_attention
 from strop.heads.backends.reference import dense_attention
 from strop.heads.balance import inject, load_balance
+from strop.heads.choosing import attention_backend
+from strop.heads.decoding import moh_decode
 from strop.heads.layout import HeadLayout
 from strop.heads.modeling.balance import MoHBalance
 from strop.heads.modeling.settings import MoHSettings
@@ -124,30 +126,76 @@ class MoHAttention(nn.Module):
         routing: Routing = self.router(
             hidden_states if dense_query is None else dense_query.view(b, n, -1, self.head_dim)
         )
-        if self._dense(routing, layer, n):
+        backend = self._backend(hidden_states, routing, layer)
+        if backend == "reference":
             output = self._all_heads(hidden_states, dense_query, routing, layer)
+        elif n == 1:
+            output = self._one_token(hidden_states, dense_query, routing, layer)
         else:
-            output = self._chosen_heads(hidden_states, dense_query, routing, layer)
+            output = self._chosen_heads(hidden_states, dense_query, routing, layer, backend=backend)
         return self._balanced(output, routing, seen), None
 
-    def _dense(self, routing: Routing, layer: _Layer, queries: int) -> bool:
-        """Say whether every head is computed: where only that is right, or where a token has no choice."""
-        if layer.seen.visible is None or queries == 1:
-            return True
-        exact = self.settings.straight_through == "exact" and routing.gate_bnh is not None
-        if self.settings.router == "query_norm" and exact and torch.is_grad_enabled():
-            return True
-        everything = self.layout.active_heads == self.layout.query_heads
-        return everything or backend_now(self.settings.backend) == "reference"
+    def _backend(self, hidden_bnD: Tensor, routing: Routing, layer: _Layer) -> str:
+        """Name the way to attend; ``reference`` where only all heads are right, or where a token has no choice."""
+        layout, settings = self.layout, self.settings
+        named = backend_now(settings.backend)
+        if layer.seen.visible is None or layout.active_heads == layout.query_heads or named == "reference":
+            return "reference"
+        if self._learns_from_all(routing):
+            return "reference"
+        b, n, _ = hidden_bnD.shape
+        training = torch.is_grad_enabled() and (hidden_bnD.requires_grad or self.q_proj.weight.requires_grad)
+        if n == 1:
+            # On an accelerator a token's heads save nothing but reads, and a group is read for any of its heads.
+            idle = layout.choice == "groups" or layout.heads_per_group == 1 or hidden_bnD.device.type == "cpu"
+            return named if idle and not training else "reference"
+        if named != "auto":
+            return named
+        return attention_backend(
+            layer.value_bgtd,
+            batch=b,
+            queries=n,
+            keys=layer.key_bgtd.shape[2],
+            heads=layout.query_heads,
+            groups=layout.kv_groups,
+            rows=b * n * layout.active_heads,
+            training=training,
+            layer=self.router.reads == "hidden",
+        )
+
+    def _learns_from_all(self, routing: Routing) -> bool:
+        """Say whether the gradient needs what heads give that were not chosen."""
+        exact = self.settings.router == "query_norm" and self.settings.straight_through == "exact"
+        return exact and routing.gate_bnh is not None and torch.is_grad_enabled()
 
     def _all_heads(self, hidden_bnD: Tensor, dense_query: Tensor | None, routing: Routing, layer: _Layer) -> Tensor:
-        projected = self.q_proj(hidden_bnD) if dense_query is None else dense_query
-        query_bhnd = _rotated(self._heads(projected, self.q_norm), layer.cos_bnd, layer.sin_bnd)
-        out_bhnd = self._attend_all(query_bhnd, layer)
-        # With a gradient through gates the gates are exactly zero where not chosen; they need no second mask.
+        out_bhnd = self._attend_all(self._all_queries(hidden_bnD, dense_query, layer), layer)
         gate_bnh = routing.mask_bnh if routing.gate_bnh is None else routing.gate_bnh
+        if routing.gate_bnh is not None and not self._learns_from_all(routing):
+            # Gates that were not chosen are zero but may have a gradient, which no other backend gives.
+            gate_bnh = gate_bnh.masked_fill(~routing.mask_bnh, 0.0)
         out_bnhd = out_bhnd.transpose(1, 2) * gate_bnh[..., None].to(out_bhnd.dtype)
         output: Tensor = self.o_proj(out_bnhd.flatten(2))
+        return output
+
+    def _all_queries(self, hidden_bnD: Tensor, dense_query: Tensor | None, layer: _Layer) -> Tensor:
+        projected = self.q_proj(hidden_bnD) if dense_query is None else dense_query
+        return _rotated(self._heads(projected, self.q_norm), layer.cos_bnd, layer.sin_bnd)
+
+    def _one_token(self, hidden_b1D: Tensor, dense_query: Tensor | None, routing: Routing, layer: _Layer) -> Tensor:
+        """Attend from one token behind a cache; KV groups of which no head was chosen are not read."""
+        kind = layer.value_bgtd.dtype
+        out_bh1d = moh_decode(
+            self._all_queries(hidden_b1D, dense_query, layer).to(kind),
+            layer.key_bgtd.to(kind),
+            layer.value_bgtd,
+            head_mask_bnh=routing.mask_bnh,
+            gate_bnh=routing.gate_bnh,
+            visible=layer.seen.visible,
+            scale=self.scaling,
+            backend=self.settings.backend,
+        )
+        output: Tensor = self.o_proj(out_bh1d.transpose(1, 2).flatten(2))
         return output
 
     def _attend_all(self, query_bhnd: Tensor, layer: _Layer) -> Tensor:
@@ -169,15 +217,18 @@ class MoHAttention(nn.Module):
         )
         return out_bhnd.masked_fill(blind_b1n1, 0.0)
 
-    def _chosen_heads(self, hidden_bnD: Tensor, dense_query: Tensor | None, routing: Routing, layer: _Layer) -> Tensor:
+    def _chosen_heads(
+        self, hidden_bnD: Tensor, dense_query: Tensor | None, routing: Routing, layer: _Layer, *, backend: str
+    ) -> Tensor:
         assert layer.seen.visible is not None
         plan = routing_plan(
             routing.mask_bnh,
             groups=self.layout.kv_groups,
             visible=layer.seen.visible,
             rows_per_group=self.layout.rows_per_group,
+            heads_per_token=self.layout.active_heads,
         )
-        query_rd = self._chosen_queries(hidden_bnD, dense_query, plan)
+        query_rd = self._chosen_queries(hidden_bnD, dense_query, plan, backend=backend)
         query_rd = query_rd if self.q_norm is None else self.q_norm(query_rd)
         cos_rd, sin_rd = (each.flatten(0, 1).index_select(0, plan.token_r) for each in (layer.cos_bnd, layer.sin_bnd))
         query_rd = query_rd * cos_rd + _half_turned(query_rd) * sin_rd
@@ -188,18 +239,24 @@ class MoHAttention(nn.Module):
             layer.value_bgtd,
             plan=plan,
             scale=self.scaling,
-            backend=self.settings.backend,
+            backend=backend,
         )
         if _plain(self.o_proj):
-            return project_output(out_rd, self.o_proj.weight, self.o_proj.bias, plan, gate_bnh=routing.gate_bnh)
+            return project_output(
+                out_rd, self.o_proj.weight, self.o_proj.bias, plan, gate_bnh=routing.gate_bnh, backend=backend
+            )
         if routing.gate_bnh is not None:
             out_rd = out_rd * plan.pack_gate(routing.gate_bnh)[:, None].to(out_rd.dtype)
         output: Tensor = self.o_proj(plan.unpack(out_rd).transpose(1, 2).flatten(2))
         return output
 
-    def _chosen_queries(self, hidden_bnD: Tensor, dense_query: Tensor | None, plan: RoutingPlan) -> Tensor:
+    def _chosen_queries(
+        self, hidden_bnD: Tensor, dense_query: Tensor | None, plan: RoutingPlan, *, backend: str
+    ) -> Tensor:
         if dense_query is None and _plain(self.q_proj):
-            return project_queries(hidden_bnD, self.q_proj.weight, self.q_proj.bias, plan, head_width=self.head_dim)
+            return project_queries(
+                hidden_bnD, self.q_proj.weight, self.q_proj.bias, plan, head_width=self.head_dim, backend=backend
+            )
         return plan.pack(self._split(self.q_proj(hidden_bnD) if dense_query is None else dense_query))
 
     def _balanced(self, output: Tensor, routing: Routing, seen: Seen) -> Tensor:
