@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import typer
-from heads_tiny import converted_llama
 from typer.testing import CliRunner
 
+from heads_tiny import converted_llama
 from strop.cli.heads_profile import parse_lengths, profile_command, show_profile
 from strop.errors import UserError
 from strop.heads.profiling import Arm, Measured, Profile

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from heads_tiny import converted_llama, tiny_llama
 
+from heads_tiny import converted_llama, tiny_llama
 from strop.errors import UserError
 from strop.heads.ceiling import CORE, LEARNED_ROUTER, NORM_ROUTER, DecoderShape, layer_ideal, prefill_speedup
 from strop.heads.layout import HeadLayout
