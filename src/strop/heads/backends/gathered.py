@@ -33,6 +33,7 @@ FORWARD_ROWS, BACKWARD_ROWS = 180.0, 256.0
 """Rows of a block at one row a query. Longer blocks waste more on masked edges, shorter ones more on calls; the sum is
 least at the square root of the density of rows."""
 PORTABLE_ROWS = 512.0
+SHORTEST_BLOCK = 32
 
 
 def missing(query: Tensor, plan: RoutingPlan) -> str | None:
@@ -73,30 +74,19 @@ def _attend_evenly(
 
 
 class Block(NamedTuple):
-    """Rows ``start`` to ``stop`` of one segment, and the ends of what they see: lowest and highest first and last."""
+    """Rows ``start`` to ``stop`` of one segment and the keys that they see, each from and up to.
+
+    Every row sees ``low`` to ``high``, the rectangle. Some see keys of the edges, ``first`` to ``low`` below it and
+    ``high`` to ``end`` above. Without a rectangle all keys are in one edge.
+    """
 
     segment: int
     start: int
     stop: int
     first: int
-    first_high: int
-    last: int
-    last_high: int
-
-    @property
-    def rectangle(self) -> tuple[int, int]:
-        """Keys that every row sees, from and up to; none where they are not worth a call beside the edges."""
-        low, high = self.first_high, self.last + 1
-        whole = self.first == self.first_high and self.last == self.last_high
-        return (low, high) if whole or high - low >= SMALLEST_RECTANGLE else (low, low)
-
-    @property
-    def edges(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Keys that only some rows see, below and above the rectangle; all of them below where there is none."""
-        low, high = self.rectangle
-        if low == high:
-            return (self.first, self.last_high + 1), (self.last_high + 1, self.last_high + 1)
-        return (self.first, low), (high, self.last_high + 1)
+    low: int
+    high: int
+    end: int
 
 
 @dataclass(frozen=True)
@@ -107,7 +97,6 @@ class Rows:
     last_r: Tensor
     offset: list[int]
     queries: int
-    keys: int
     bounded_below: bool
 
     def blocks(self, rows: float) -> list[Block]:
@@ -116,16 +105,24 @@ class Rows:
         for segment, (start, stop) in enumerate(zip(self.offset, self.offset[1:], strict=False)):
             count = stop - start
             if count:
-                length = max(32.0, rows * sqrt(count / self.queries))
-                parts = -(-count // int(length))
+                length = max(SHORTEST_BLOCK, int(rows * sqrt(count / self.queries)))
+                parts = -(-count // length)
                 cuts += [(segment, start + count * i // parts, start + count * (i + 1) // parts) for i in range(parts)]
-        ends = torch.tensor([[start, stop - 1] for _, start, stop in cuts], dtype=torch.int64)
-        ends = ends.reshape(-1).to(self.last_r.device)
-        lasts = self.last_r[ends].tolist()
-        firsts = self.first_r[ends].tolist() if self.bounded_below else [0] * len(lasts)
+        ends = torch.tensor([row for _, start, stop in cuts for row in (start, stop - 1)], dtype=torch.int64)
+        ends = ends.to(self.last_r.device)
+        lasts = self.last_r.index_select(0, ends).tolist()
+        firsts = self.first_r.index_select(0, ends).tolist() if self.bounded_below else [0] * len(lasts)
         return [
-            Block(*cut, firsts[2 * i], firsts[2 * i + 1], lasts[2 * i], lasts[2 * i + 1]) for i, cut in enumerate(cuts)
+            _block(cut, firsts[2 * i], firsts[2 * i + 1], lasts[2 * i] + 1, lasts[2 * i + 1] + 1)
+            for i, cut in enumerate(cuts)
         ]
+
+
+def _block(cut: tuple[int, int, int], first: int, low: int, high: int, end: int) -> Block:
+    """Drop a rectangle that is not worth a call beside the edges; its keys join the edge that knows both masks."""
+    if high - low < SMALLEST_RECTANGLE and (first < low or high < end):
+        low = high = first if first == low else end
+    return Block(*cut, first, low, high, end)
 
 
 def _rows_of(plan: RoutingPlan, seen_r: Tensor | None = None) -> Rows:
@@ -135,59 +132,72 @@ def _rows_of(plan: RoutingPlan, seen_r: Tensor | None = None) -> Rows:
         offset_s = torch.searchsorted(seen_r, offset_s)
         first_r, last_r = first_r[seen_r], last_r[seen_r]
     bounded = not (plan.visible.causal or plan.visible.everything)
-    return Rows(first_r, last_r, offset_s.tolist(), plan.queries, plan.visible.keys, bounded)
+    return Rows(first_r, last_r, offset_s.tolist(), plan.queries, bounded)
 
 
-class _Bias:
-    """Masks of edges, as what is added to the scores; each is one gather from an overlapping table."""
+class _Masks:
+    """Masks of the edges, as what is added to the scores; each is one gather from a table whose rows overlap."""
 
     def __init__(self, rows: Rows, blocks: list[Block], like: Tensor) -> None:
-        self.rows = rows
-        self.widest = max((high - low for block in blocks for low, high in block.edges), default=0)
+        self.blocks = blocks
+        self.widest = max((max(block.low - block.first, block.end - block.high) for block in blocks), default=0)
         dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
         self.line = torch.zeros(3 * self.widest, dtype=dtype, device=like.device)
         self.line[: self.widest] = HIDDEN
         self.line[2 * self.widest :] = HIDDEN
+        self.sizes = [block.stop - block.start for block in blocks]
+        self.below: tuple[Tensor, ...] = ()
+        if rows.bounded_below:
+            self.below = torch.split(self._each([block.low for block in blocks]) - rows.first_r, self.sizes)
+        self.above = torch.split(self._each([block.end - 1 for block in blocks]) - rows.last_r, self.sizes)
 
-    def _below(self, block: Block, low: int, high: int) -> Tensor:
-        """Hide keys before each row's first."""
-        width = high - low
+    def _each(self, of_blocks: list[int]) -> Tensor:
+        """Repeat a number of each block for its rows."""
+        of_b = torch.tensor(of_blocks, dtype=torch.int64, device=self.line.device)
+        size_b = torch.tensor(self.sizes, dtype=torch.int64, device=self.line.device)
+        return of_b.repeat_interleave(size_b, output_size=sum(self.sizes))
+
+    def _hide_below(self, number: int, width: int) -> Tensor:
+        """Hide keys before each row's first, of `width` keys below the rectangle."""
         table = self.line.as_strided((width + 1, width), (1, 1), self.widest - width)
-        return table.index_select(0, width + low - self.rows.first_r[block.start : block.stop])
+        return table.index_select(0, self.below[number])
 
-    def _above(self, block: Block, low: int, high: int) -> Tensor:
-        """Hide keys after each row's last."""
-        width = high - low
+    def _hide_above(self, number: int, width: int) -> Tensor:
+        """Hide keys after each row's last, of the last `width` keys that the block sees."""
         table = self.line.as_strided((width + 1, width), (1, 1), 2 * self.widest - width)
-        return table.index_select(0, (high - 1) - self.rows.last_r[block.start : block.stop])
+        return table.index_select(0, self.above[number])
 
-    def of(self, block: Block) -> Tensor:
-        """Return the bias of a block's edge keys; (rows, keys)."""
-        (low, high), (low2, high2) = block.edges
-        if low2 == high2:
-            if not self.rows.bounded_below:
-                return self._above(block, low, high)
-            if block.rectangle[0] == block.rectangle[1]:
-                return self._below(block, low, high) + self._above(block, low, high)
-            return self._below(block, low, high)
+    def of(self, number: int) -> Tensor:
+        """Return the mask of a block's edge keys; (1, 1, rows, keys)."""
+        _, _, _, first, low, high, end = self.blocks[number]
+        if first == low:
+            return self._hide_above(number, end - high)[None, None]
+        if high < end:
+            parts = self._hide_below(number, low - first), self._hide_above(number, end - high)
+            return torch.cat(parts, dim=1)[None, None]
         if low == high:
-            return self._above(block, low2, high2)
-        return torch.cat([self._below(block, low, high), self._above(block, low2, high2)], dim=1)
+            return (self._hide_below(number, end - first) + self._hide_above(number, end - first))[None, None]
+        return self._hide_below(number, low - first)[None, None]
 
 
-def _keys(x_11td: Tensor, spans: tuple[tuple[int, int], tuple[int, int]]) -> Tensor:
-    """Return the keys of two spans; a view where one is empty."""
-    parts = [x_11td.narrow(2, low, high - low) for low, high in spans if high > low]
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
+def _edges(x_11td: Tensor, block: Block) -> Tensor:
+    """Return the keys of a block's edges; a view where one is empty."""
+    _, _, _, first, low, high, end = block
+    if first == low:
+        return x_11td.narrow(2, high, end - high)
+    if high == end:
+        return x_11td.narrow(2, first, low - first)
+    return torch.cat([x_11td.narrow(2, first, low - first), x_11td.narrow(2, high, end - high)], dim=2)
 
 
-def _add_keys(total_11td: Tensor, spans: tuple[tuple[int, int], tuple[int, int]], x_11td: Tensor) -> None:
-    """Add to the keys of two spans."""
-    done = 0
-    for low, high in spans:
-        if high > low:
-            total_11td.narrow(2, low, high - low).add_(x_11td.narrow(2, done, high - low))
-            done += high - low
+def _add_edges(total_11td: Tensor, block: Block, x_11td: Tensor) -> None:
+    """Add to the keys of a block's edges."""
+    _, _, _, first, low, high, end = block
+    below, above = low - first, end - high
+    if below:
+        total_11td.narrow(2, first, below).add_(x_11td.narrow(2, 0, below))
+    if above:
+        total_11td.narrow(2, high, above).add_(x_11td.narrow(2, below, above))
 
 
 class _Blockwise(torch.autograd.Function):
@@ -196,38 +206,34 @@ class _Blockwise(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, query_rd: Tensor, key_bgtd: Tensor, value_bgtd: Tensor, rows: Rows, scale: float) -> Tensor:
         flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
-        groups = key_bgtd.shape[1]
         blocks = rows.blocks(FORWARD_ROWS)
-        bias = _Bias(rows, blocks, query_rd)
+        masks = _Masks(rows, blocks, query_rd)
         train = any(ctx.needs_input_grad)
-        sizes = [block.stop - block.start for block in blocks]
+        sizes = masks.sizes
         out_rd = torch.empty_like(query_rd, memory_format=torch.contiguous_format)
-        lse_r = query_rd.new_empty(query_rd.shape[0], dtype=bias.line.dtype)
-        queries, outs, lses = (torch.split(x[None, None], sizes, dim=2) for x in (query_rd, out_rd, lse_r[:, None]))
-        segment, key, value = -1, key_bgtd, value_bgtd
-        for block, query, out, lse in zip(blocks, queries, outs, lses, strict=True):
+        lse_r = query_rd.new_empty(query_rd.shape[0], dtype=masks.line.dtype)
+        views = (torch.split(x, sizes, dim=2) for x in (query_rd[None, None], out_rd[None, None], lse_r[None, None]))
+        segment = -1
+        for number, (block, query, out, lse) in enumerate(zip(blocks, *views, strict=True)):
             if block.segment != segment:
                 segment = block.segment
-                b, g = divmod(segment, groups)
-                key, value = key_bgtd[b : b + 1, g : g + 1], value_bgtd[b : b + 1, g : g + 1]
-            (low, high), edges = block.rectangle, block.edges
-            if high > low:
+                key, value = (_segment(x, segment) for x in (key_bgtd, value_bgtd))
+            _, _, _, first, low, high, end = block
+            if low < high:
                 keys, values = key.narrow(2, low, high - low), value.narrow(2, low, high - low)
                 inner, inner_lse = flash(query, keys, values, scale=scale)
-                if edges[0][0] == edges[0][1] and edges[1][0] == edges[1][1]:
-                    out.copy_(inner)
-                    lse.copy_(inner_lse[..., None])
+            if first < low or high < end:
+                mask = masks.of(number)
+                outer, outer_lse = flash(query, _edges(key, block), _edges(value, block), attn_mask=mask, scale=scale)
+                if low < high:
+                    share = torch.sigmoid(outer_lse - inner_lse)[..., None]
+                    torch.lerp(inner, outer, share if share.dtype == inner.dtype else share.to(inner.dtype), out=out)
+                    if train:
+                        torch.logaddexp(inner_lse, outer_lse, out=lse)
                     continue
-            mask = bias.of(block)[None, None]
-            outer, outer_lse = flash(query, _keys(key, edges), _keys(value, edges), attn_mask=mask, scale=scale)
-            if high > low:
-                share = torch.sigmoid(outer_lse - inner_lse)[..., None].to(outer.dtype)
-                torch.lerp(inner, outer, share, out=out)
-                if train:
-                    lse.copy_(torch.logaddexp(inner_lse, outer_lse)[..., None])
-            else:
-                out.copy_(outer)
-                lse.copy_(outer_lse[..., None])
+                inner, inner_lse = outer, outer_lse
+            out.copy_(inner)
+            lse.copy_(inner_lse)
         ctx.save_for_backward(query_rd, key_bgtd, value_bgtd, out_rd, lse_r)
         ctx.rows, ctx.scale = rows, scale
         return out_rd
@@ -237,40 +243,50 @@ class _Blockwise(torch.autograd.Function):
     def backward(ctx: Any, grad_rd: Tensor) -> tuple[Tensor | None, ...]:
         flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward.default
         query_rd, key_bgtd, value_bgtd, out_rd, lse_r = ctx.saved_tensors
-        groups = key_bgtd.shape[1]
         blocks = ctx.rows.blocks(BACKWARD_ROWS)
-        bias = _Bias(ctx.rows, blocks, query_rd)
-        sizes = [block.stop - block.start for block in blocks]
-        query_grad_rd = torch.empty_like(query_rd)
-        key_grad, value_grad = (torch.zeros_like(x, dtype=bias.line.dtype) for x in (key_bgtd, value_bgtd))
-        tensors = (grad_rd.contiguous(), query_rd, out_rd, query_grad_rd)
-        views = [torch.split(x[None, None], sizes, dim=2) for x in tensors]
-        lses = torch.split(lse_r[None, None], sizes, dim=2)
-        for block, grad, query, out, query_grad, lse in zip(blocks, *views, lses, strict=True):
-            b, g = divmod(block.segment, groups)
-            key, value, dkey, dvalue = (x[b : b + 1, g : g + 1] for x in (key_bgtd, value_bgtd, key_grad, value_grad))
-            low, high = block.rectangle
-            parts: list[tuple[tuple[tuple[int, int], tuple[int, int]], Tensor | None]] = []
-            if high > low:
-                parts.append((((low, high), (high, high)), None))
-            if any(end > start for start, end in block.edges):
-                parts.append((block.edges, bias.of(block)[None, None]))
-            for number, (spans, mask) in enumerate(parts):
-                keys, values = _keys(key, spans), _keys(value, spans)
-                found = flash(grad, query, keys, values, out, lse, 0.0, False, attn_mask=mask, scale=ctx.scale)
-                query_grad.add_(found[0]) if number else query_grad.copy_(found[0])
-                _add_keys(dkey, spans, found[1])
-                _add_keys(dvalue, spans, found[2])
+        masks = _Masks(ctx.rows, blocks, query_rd)
+        sizes = masks.sizes
+        query_grad_rd = torch.empty_like(query_rd, memory_format=torch.contiguous_format)
+        key_grad, value_grad = (torch.zeros_like(x, dtype=masks.line.dtype) for x in (key_bgtd, value_bgtd))
+        tensors = (grad_rd.contiguous(), query_rd, out_rd, lse_r, query_grad_rd)
+        views = (torch.split(x[None, None], sizes, dim=2) for x in tensors)
+        segment = -1
+        for number, (block, grad, query, out, lse, query_grad) in enumerate(zip(blocks, *views, strict=True)):
+            if block.segment != segment:
+                segment = block.segment
+                key, value, dkey, dvalue = (_segment(x, segment) for x in (key_bgtd, value_bgtd, key_grad, value_grad))
+            _, _, _, first, low, high, end = block
+            rest = (out, lse, 0.0, False)
+            if low < high:
+                keys, values = key.narrow(2, low, high - low), value.narrow(2, low, high - low)
+                found = flash(grad, query, keys, values, *rest, scale=ctx.scale)
+                query_grad.copy_(found[0])
+                dkey.narrow(2, low, high - low).add_(found[1])
+                dvalue.narrow(2, low, high - low).add_(found[2])
+            if first < low or high < end:
+                keys, values = _edges(key, block), _edges(value, block)
+                found = flash(grad, query, keys, values, *rest, attn_mask=masks.of(number), scale=ctx.scale)
+                if low < high:
+                    query_grad.add_(found[0])
+                else:
+                    query_grad.copy_(found[0])
+                _add_edges(dkey, block, found[1])
+                _add_edges(dvalue, block, found[2])
         return query_grad_rd, key_grad.to(key_bgtd.dtype), value_grad.to(value_bgtd.dtype), None, None
+
+
+def _segment(x_bgtd: Tensor, segment: int) -> Tensor:
+    """Return one batch row's keys of one KV head; (1, 1, t, d)."""
+    b, g = divmod(segment, x_bgtd.shape[1])
+    return x_bgtd[b : b + 1, g : g + 1]
 
 
 def _attend_portably(query_rd: Tensor, key_bgtd: Tensor, value_bgtd: Tensor, rows: Rows, scale: float) -> Tensor:
     """Attend by blocks with matrix products; the same on every device."""
-    groups = key_bgtd.shape[1]
     parts = []
     for block in rows.blocks(PORTABLE_ROWS):
-        b, g = divmod(block.segment, groups)
-        keys = slice(block.first, block.last_high + 1)
+        b, g = divmod(block.segment, key_bgtd.shape[1])
+        keys = slice(block.first, block.end)
         position_t = torch.arange(keys.start, keys.stop, device=query_rd.device)
         first_r, last_r = (x[block.start : block.stop, None] for x in (rows.first_r, rows.last_r))
         score_rt = query_rd[block.start : block.stop] @ key_bgtd[b, g, keys].T * scale
