@@ -25,9 +25,9 @@ from strop.heads.verification.running import apart, cached_logits, load_without_
 
 LIMIT = 1e-5
 """Largest difference of logits that rounding may make, over the largest logit, in float32."""
-ROUNDINGS = 4.0
-"""Where transformers' own model differs from itself by more than a quarter of the limit, with a cache and without, the
-limit is this many times that: depth amplifies rounding."""
+ROUNDINGS, LARGEST = 4.0, 1e-4
+"""Depth amplifies rounding, and heads that are left out before any training more so: the limit is this many times what
+separates the model's own logits in float32 and in float64, where that is more, and never above the second."""
 RELOADED = 1e-6
 GATE = 1e-4
 PADDING = 5
@@ -73,9 +73,14 @@ def weights_kept(folder: Path, original: Path) -> Check:
 
 
 def rounding_limit(model: Any, ids_bn: Tensor) -> float:
-    """Return the largest difference that rounding explains in a model of this depth."""
-    dense = dense_twin(model)
-    return max(LIMIT, ROUNDINGS * apart(cached_logits(dense, ids_bn, chunk=1), logits_of(dense, ids_bn)))
+    """Return the largest difference that rounding explains in this model; its weights are float32 again afterwards."""
+    single = logits_of(model, ids_bn)
+    model.double()
+    try:
+        double = logits_of(model, ids_bn)
+    finally:
+        model.float()
+    return min(max(LIMIT, ROUNDINGS * apart(single, double)), LARGEST)
 
 
 def cached(model: Any, ids_bn: Tensor, full: Tensor, *, limit: float = LIMIT) -> list[Check]:
