@@ -87,7 +87,7 @@ class RoutingPlan:
     def unpack(self, rows_rd: Tensor) -> Tensor:
         """Scatter rows to (b, h, n, d), zero where a head was not chosen."""
         dense = rows_rd.new_zeros(self.batch * self.heads * self.queries, rows_rd.shape[-1])
-        return dense.index_copy_(0, self.place_r, rows_rd).view(self.batch, self.heads, self.queries, -1)
+        return dense.index_copy_(0, self.place_r, rows_rd).view(self.batch, self.heads, self.queries, rows_rd.shape[-1])
 
     def pack_gate(self, gate_bnh: Tensor) -> Tensor:
         """Gather the gates of the rows from (b, n, h); (r,)."""
