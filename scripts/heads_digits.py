@@ -1,6 +1,6 @@
 """Mixture-of-head attention on scikit-learn's digits: accuracy of a small ViT, dense, routed, pruned.
 
-python scripts/heads_digits.py [--population development|result] [--steps 600] [--rate 2e-3] [--out FILE]
+python scripts/heads_digits.py [--population development|result] [--steps 300] [--rate 2e-3] [--out FILE]
 
 Seeds 1 to 3 and the development images are for choosing settings; seeds 101 to 110 and the test images are for the
 result. Every arm of a seed has the same start, batches and steps. Intervals: joint bootstrap over seeds and images.
