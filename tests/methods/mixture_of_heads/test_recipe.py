@@ -10,6 +10,9 @@ import pytest
 import torch
 
 from strop.errors import UserError
+from strop.heads.conversion import convert
+from strop.heads.layout import HeadLayout
+from strop.heads.modeling import MoHSettings
 from strop.methods.mixture_of_heads.config import MixtureOfHeadsConfig
 from strop.methods.mixture_of_heads.doctor import examine_recipe
 from strop.methods.mixture_of_heads.pilot import with_pilot
@@ -36,6 +39,7 @@ def play(config: MixtureOfHeadsConfig, folder: Path) -> tuple[Document, Run]:
         return mixture_of_heads(config, run), run
 
 
+@pytest.mark.slow
 def test_the_whole_method(configure: Configure, tmp_path: Path) -> None:
     """Two settings and two seeds: five arms a seed, two small models a seed, a report, and nothing twice."""
     config, folder = configure(), tmp_path / "runs" / "first"
@@ -55,6 +59,12 @@ def test_the_whole_method(configure: Configure, tmp_path: Path) -> None:
     assert {one["setting"] for one in found["comparisons"]} == {"four_of_six", "one_of_two"}
     curves = run.artifacts["seed1-four_of_six-moh"].json(OUTCOME)["curve"]
     assert {"likelihood", "divergence", "balance"} < set(curves[0])
+    used = found["use"]["four_of_six-moh"]
+    for layer in used["layers"]:
+        for count, use in zip(used["types"].values(), layer["use"], strict=True):
+            assert sum(use) == pytest.approx(4 if count else 0, abs=1e-3), "every token uses four heads"
+        assert (layer["active"], layer["units"]) == (4, 6)
+        assert 3.5 < layer["balance"] < 6.5
     assert "divergence" not in run.artifacts["seed1-dense"].json(OUTCOME)["curve"][0]
     assert all(number.artifact in run.artifacts for number in document.numbers)
 
@@ -71,14 +81,19 @@ def test_the_whole_method(configure: Configure, tmp_path: Path) -> None:
 
 
 def test_arms_of_a_seed_see_the_same_blocks(configure: Configure, tmp_path: Path) -> None:
-    """An arm that uses all heads takes the dense control's very steps, where nothing but the data could differ."""
-    config = configure(from_scratch=None, first_choices=False, seeds=[1], train__distillation=None)
-    _, run = play(config, tmp_path / "run")
-    rows = {arm: run.artifacts[f"seed1-{arm}"].rows(LOSSES) for arm in ARMS}
-    assert len({tuple((row["document"], row["tokens"]) for row in held) for held in rows.values()}) == 1
-    assert len({tuple(row["nll"] for row in held) for held in rows.values()}) == len(ARMS)
+    """And the same held-back tokens; what they make of them differs."""
+    heads = {"four_of_six": {"active": "4/6", "choice": "free"}}
+    plain = {"from_scratch": None, "first_choices": False, "seeds": [1], "train__distillation": None}
+    document, run = play(configure(heads=heads, **plain), tmp_path / "run")
+    rows = [run.artifacts[f"seed1-{arm}"].rows(LOSSES) for arm in ARMS[:3]]
+    assert len({tuple((row["document"], row["tokens"]) for row in held) for held in rows}) == 1
+    assert len({tuple(row["nll"] for row in held) for held in rows}) == 3
+    first = [run.artifacts[f"seed1-{arm}"].json(OUTCOME) for arm in ARMS[:3]]
+    assert len({(one["rows"], one["tokens"], one["steps"]) for one in first}) == 1
+    assert [product.name for product in document.products if product.final] == ["four_of_six-moh"]
 
 
+@pytest.mark.slow
 def test_only_small_models(configure: Configure, tmp_path: Path) -> None:
     config = configure(model=None, heads={}, train=None, seeds=[3])
     document, run = play(config, tmp_path / "run")
@@ -118,8 +133,8 @@ def test_what_cannot_end_does_not_start(
         plan(configure(**changes), workspace=tmp_path)
 
 
-def test_a_converted_model_is_not_converted_again(configure: Configure, tmp_path: Path) -> None:
-    _, run = play(configure(from_scratch=None, first_choices=False, seeds=[1]), tmp_path / "run")
-    folder = run.artifacts["four_of_six-moh-model"].path("model")
+def test_a_converted_model_is_not_converted_again(configure: Configure, dense_model: Path, tmp_path: Path) -> None:
+    layout = HeadLayout(query_heads=6, kv_groups=3, shared=(), active=4)
+    convert(dense_model, MoHSettings(layers=(layout, layout)), tmp_path / "routed")
     with pytest.raises(UserError, match="routed heads already"):
-        plan(configure(model=str(folder)), workspace=tmp_path)
+        plan(configure(model=str(tmp_path / "routed")), workspace=tmp_path)

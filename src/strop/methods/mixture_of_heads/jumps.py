@@ -5,6 +5,7 @@ Nothing is converted for it: gates stand on the heads of the dense model, as in 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -68,7 +69,10 @@ def routers_of(
     made = layouts(heads, arm, importance, kv_groups=kv_groups)
     routers: list[nn.Module] = []
     for layout, layer in zip(made, sums, strict=True):
-        router = make_router(layout, len(layer.gram_DD), router=heads.router, style=heads.gates)
+        with warnings.catch_warnings():
+            # What a router could learn is of no matter before training.
+            warnings.simplefilter("ignore", UserWarning)
+            router = make_router(layout, len(layer.gram_DD), router=heads.router, style=heads.gates)
         if isinstance(router, LearnedRouter) and router.routed is not None and heads.start == "fitted":
             router.routed.weight.data.copy_(fitted_router(layer, layout))
         routers.append(router)
