@@ -80,7 +80,7 @@ def test_what_a_plan_says(tmp_path: object) -> None:
         ("model=null", "belong together"),
         ("seeds=[1,1]", "each seed"),
         ("heads={Bad-Name: {active: 0.5}}", "a-z"),
-        ("heads.seven_of_nine.active=9/7", "share"),
+        ("heads.seven_of_nine.active=9/7", "less than or equal to 1"),
         ("train=null", "give both or neither"),
     ],
 )
