@@ -29,6 +29,14 @@ GROUPED = 4
 TOKENS = (64, 128, 256, 512, 1024, 2048, 4096, 8192)
 SHARES = (0.25, 0.5, 0.75, 0.875)
 PASSES: tuple[Passes, ...] = ("forward", "training", "decode", "layer forward", "layer training")
+LONGEST: dict[Passes, int] = {
+    "forward": 4096,
+    "training": 2048,
+    "decode": 4096,
+    "layer forward": 4096,
+    "layer training": 2048,
+}
+"""Gains grow with length: what is longer than this is judged by it, and not worth the minutes."""
 CALIBRATED = ("gathered", "native")
 SECONDS = 0.4
 """Spent on each way of each size, about: many rounds of what is short, a few of what is long."""
@@ -72,7 +80,8 @@ def calibrate(
 def sizes(tokens: Sequence[int], shares: Sequence[float], passes: Sequence[Passes]) -> Iterator[Size]:
     """Yield the sizes of the grid; short ones first."""
     for length, kind, grouped, share in product(tokens, passes, (False, True), shares):
-        yield Size(kind, grouped, length, share)
+        if length <= LONGEST.get(kind, length):
+            yield Size(kind, grouped, length, share)
 
 
 def measure(size: Size, *, seconds: float = SECONDS) -> Cell:

@@ -18,8 +18,8 @@ from torch.nn.functional import linear
 from strop.heads.attention import backend_now
 from strop.heads.plan import RoutingPlan
 
-DENSE_SHARE = 0.8
-"""Share of chosen pairs from which on the dense product is faster than one for each head."""
+DENSE_SHARE = 0.65
+"""Share of chosen pairs above which the dense product is faster than one for each head, which also gathers."""
 
 
 def project_queries(

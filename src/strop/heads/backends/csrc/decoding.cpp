@@ -19,7 +19,7 @@ namespace strop {
 namespace {
 
 constexpr int PART = 1024;
-constexpr int AHEAD = 16;           // keys that are fetched before they are scored
+constexpr int AHEAD = 8;            // keys that are fetched before they are scored
 constexpr int SUMMED = 32;          // values that are summed at a time
 constexpr int64_t BYTES = 2 << 20;  // worth another thread
 
@@ -38,31 +38,20 @@ struct Task {
     int count;                              // chosen heads
 };
 
-// The sums of eight vectors: halves, quarters and so on are added while the vectors are merged.
+// The sums of eight vectors.
 STROP_INLINE __m256 sums_of_eight(const Vec* v) {
+    __m256 half[8];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) {
 #if defined(__AVX512F__)
-    __m512 two[4], four[2];
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) {
-        const __m512 one = (__m512)v[2 * i], other = (__m512)v[2 * i + 1];
-        two[i] = _mm512_add_ps(_mm512_shuffle_f32x4(one, other, 0x44), _mm512_shuffle_f32x4(one, other, 0xEE));
-    }
-#pragma GCC unroll 2
-    for (int i = 0; i < 2; ++i) {
-        const __m512 one = two[2 * i], other = two[2 * i + 1];
-        four[i] = _mm512_add_ps(_mm512_shuffle_f32x4(one, other, 0x88), _mm512_shuffle_f32x4(one, other, 0xDD));
-    }
-    const __m512 pairs = _mm512_add_ps(_mm512_unpacklo_ps(four[0], four[1]), _mm512_unpackhi_ps(four[0], four[1]));
-    const __m512 sums = _mm512_add_ps(pairs, _mm512_shuffle_ps(pairs, pairs, 0x4E));
-    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 0, 0, 0, 0, 0, 0, 0, 0);
-    return _mm512_castps512_ps256(_mm512_permutexvar_ps(order, sums));
+        half[i] = _mm256_add_ps(_mm512_castps512_ps256((__m512)v[i]), _mm512_extractf32x8_ps((__m512)v[i], 1));
 #else
-    __m256 two[4];
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) two[i] = _mm256_hadd_ps((__m256)v[2 * i], (__m256)v[2 * i + 1]);
-    const __m256 low = _mm256_hadd_ps(two[0], two[1]), high = _mm256_hadd_ps(two[2], two[3]);
-    return _mm256_add_ps(_mm256_permute2f128_ps(low, high, 0x20), _mm256_permute2f128_ps(low, high, 0x31));
+        half[i] = (__m256)v[i];
 #endif
+    }
+    const __m256 low = _mm256_hadd_ps(_mm256_hadd_ps(half[0], half[1]), _mm256_hadd_ps(half[2], half[3]));
+    const __m256 high = _mm256_hadd_ps(_mm256_hadd_ps(half[4], half[5]), _mm256_hadd_ps(half[6], half[7]));
+    return _mm256_add_ps(_mm256_permute2f128_ps(low, high, 0x20), _mm256_permute2f128_ps(low, high, 0x31));
 }
 
 // Scores of eight keys for R heads.

@@ -28,7 +28,7 @@ typedef int32_t LooseIntVec __attribute__((vector_size(LANES * 4), aligned(4), m
 STROP_INLINE Vec load(const float* from) { return *reinterpret_cast<const LooseVec*>(from); }
 STROP_INLINE IntVec load(const int32_t* from) { return *reinterpret_cast<const LooseIntVec*>(from); }
 STROP_INLINE void store(float* to, Vec value) { *reinterpret_cast<LooseVec*>(to) = value; }
-STROP_INLINE Vec splat(float value) { return Vec{} + value; }
+STROP_INLINE Vec splat(float value) { return value - Vec{}; }  // + would cost an addition: 0 + -0 is 0
 STROP_INLINE IntVec splat(int32_t value) { return IntVec{} + value; }
 STROP_INLINE Vec larger(Vec one, Vec other) { return one > other ? one : other; }
 
