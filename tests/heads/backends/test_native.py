@@ -136,3 +136,23 @@ def test_long_sums_stay_exact(isa: str, chosen: int) -> None:
     want = [out.detach(), *torch.autograd.grad(out, leaves, problem.cotangent_bhnd.double())]
     errors = [relative_error(one, two) for one, two in zip(got, want, strict=True)]
     assert max(errors) < LONG_BOUND, errors
+
+
+def test_refuses_tensors_of_other_shapes(isa: str) -> None:
+    """The kernels would read what is not there: fewer keys than the rows see, or values of another width."""
+    problem = build(HeadCase(queries=9))
+    rows_rd, key, value = problem.plan.pack(problem.query_bhnd), problem.key_bgtd, problem.value_bgtd
+    for bad_key, bad_value in [(key[:, :, :8], value[:, :, :8]), (key, value[..., :48]), (key[:, :1], value[:, :1])]:
+        with pytest.raises(UserError, match="does not fit"):
+            native.attend(rows_rd, bad_key, bad_value, plan=problem.plan, scale=0.125)
+    with pytest.raises(UserError, match="the shape of query_rd"):
+        native.attend(rows_rd[1:], key, value, plan=problem.plan, scale=0.125)
+
+
+def test_a_cache_longer_than_what_is_seen(isa: str) -> None:
+    problem = build(HeadCase(queries=9))
+    rows_rd = problem.plan.pack(problem.query_bhnd)
+    want = native.attend(rows_rd, problem.key_bgtd, problem.value_bgtd, plan=problem.plan, scale=0.125)
+    room = torch.full((1, 2, 7, 64), float("nan"))
+    longer = [torch.cat([x, room], dim=2) for x in (problem.key_bgtd, problem.value_bgtd)]
+    assert torch.equal(native.attend(rows_rd, longer[0], longer[1], plan=problem.plan, scale=0.125), want)

@@ -13,9 +13,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from strop.heads.backends.native_build import load
-from strop.heads.backends.native_calls import address, call, require, why_not
+from strop.heads.backends.native_calls import address, call, require, require_shapes, why_not
 from strop.heads.backends.native_decoding import decode
 from strop.heads.backends.native_projections import project_output, project_queries
 from strop.heads.plan import RoutingPlan
@@ -45,7 +46,7 @@ class _Gradients(ctypes.Structure):
     """`Gradients` of csrc/attention_gradient.cpp."""
 
     _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("out", "peak", "total", "out_gradient", "query", "key", "value")),
+        *((name, ctypes.c_void_p) for name in ("out", "softmax", "out_gradient", "query", "key", "value")),
         *((name, ctypes.c_int64) for name in ("ranges", "rows")),
     )
 
@@ -61,9 +62,34 @@ def missing(query: Tensor, plan: RoutingPlan) -> str | None:
 
 
 def attend(query_rd: Tensor, key_bgtd: Tensor, value_bgtd: Tensor, *, plan: RoutingPlan, scale: float) -> Tensor:
-    """Attend from every row to the keys that it sees; (r, d), zero for rows that see nothing. Differentiable."""
-    out_rd: Tensor = _Attend.apply(query_rd, key_bgtd, value_bgtd, plan, scale)  # type: ignore[no-untyped-call]
-    return out_rd
+    """Attend from every row to the keys that it sees; (r, d), zero for rows that see nothing. Differentiable once.
+
+    Args:
+        query_rd: The plan's rows.
+        key_bgtd: Keys; any strides but the last.
+        value_bgtd: Values, of the keys' width.
+        plan: The chosen pairs.
+        scale: Of the scores.
+    """
+    require(query_rd, key_bgtd, value_bgtd, head_width=query_rd.shape[-1])
+    keys = max(plan.visible.keys, key_bgtd.shape[2])  # a cache may be longer than what is seen of it
+    wanted = plan.batch, plan.groups, keys, query_rd.shape[-1]
+    require_shapes(
+        query_rd=(query_rd.shape, (plan.rows, wanted[-1])),
+        key_bgtd=(key_bgtd.shape, wanted),
+        value_bgtd=(value_bgtd.shape, wanted),
+    )
+    if torch.is_grad_enabled() and (query_rd.requires_grad or key_bgtd.requires_grad or value_bgtd.requires_grad):
+        out_rd: Tensor = _Attend.apply(query_rd, key_bgtd, value_bgtd, plan, scale)  # type: ignore[no-untyped-call]
+        return out_rd
+    return _attend(query_rd.contiguous(), _readable(key_bgtd), _readable(value_bgtd), plan, scale)[0]
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, plan: RoutingPlan, scale: float) -> tuple[Tensor, Tensor]:
+    """Return the output, and the peak and the sum of each row's scores."""
+    out, softmax = torch.empty_like(query), query.new_empty(2, plan.rows)
+    call("strop_attend", _problem(query, key, value, plan, scale), out, softmax)
+    return out, softmax
 
 
 class _Attend(torch.autograd.Function):
@@ -71,23 +97,21 @@ class _Attend(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, plan: RoutingPlan, scale: float) -> Tensor:
-        require(key, value, head_width=value.shape[-1])
         query, key, value = query.contiguous(), _readable(key), _readable(value)
-        out = torch.empty_like(query)
-        peak, total = query.new_empty(2, plan.rows)
-        call("strop_attend", _problem(query, key, value, plan, scale), out, peak, total)
-        ctx.save_for_backward(query, key, value, out, peak, total)
+        out, softmax = _attend(query, key, value, plan, scale)
+        ctx.save_for_backward(query, key, value, out, softmax)
         ctx.plan, ctx.scale = plan, scale
         return out
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, out, peak, total = ctx.saved_tensors
-        out_gradient, plan = gradients[0].contiguous(), ctx.plan
+    @once_differentiable
+    def backward(ctx: Any, out_gradient: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, out, softmax = ctx.saved_tensors
+        out_gradient, plan = out_gradient.contiguous(), ctx.plan
         ranges = _ranges(plan, key.shape[1], key.shape[2])
         query_gradient = query.new_zeros(ranges, *query.shape)
         key_gradient, value_gradient = key.new_zeros(key.shape), value.new_zeros(value.shape)
-        tensors = out, peak, total, out_gradient, query_gradient, key_gradient, value_gradient
+        tensors = out, softmax, out_gradient, query_gradient, key_gradient, value_gradient
         arguments = _Gradients(*(address(tensor) for tensor in tensors), ranges, plan.rows)
         call("strop_attend_gradient", _problem(query, key, value, plan, ctx.scale), arguments)
         query_gradient = query_gradient[0] if ranges == 1 else query_gradient.sum(0)

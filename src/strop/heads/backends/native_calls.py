@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -25,10 +26,24 @@ def require(*tensors: Tensor | None, head_width: int) -> None:
     Raises:
         UserError: With the reason.
     """
-    reasons = (_unfit(tensor, head_width) for tensor in tensors if tensor is not None)
-    reason = next(filter(None, reasons), None) or load().why
-    if reason is not None:
-        raise UserError("this attention backend cannot run here", value="native", why=reason)
+    for tensor in tensors:
+        reason = None if tensor is None else _unfit(tensor, head_width)
+        if reason is not None:
+            raise _refusal(reason)
+
+
+def require_shapes(**found_wanted: tuple[Sequence[int], Sequence[int]]) -> None:
+    """Refuse tensors of other shapes than the plan's: the kernels would read what is not there.
+
+    Args:
+        found_wanted: By name, the shape that a tensor has and the one that it must have.
+
+    Raises:
+        UserError: Naming the first that differs.
+    """
+    for name, (found, wanted) in found_wanted.items():
+        if tuple(found) != tuple(wanted):
+            raise UserError(f"the shape of {name} does not fit", value=tuple(found), fix=f"it must be {tuple(wanted)}")
 
 
 def _unfit(tensor: Tensor, head_width: int) -> str | None:
@@ -46,19 +61,28 @@ def _unfit(tensor: Tensor, head_width: int) -> str | None:
 
 
 def call(name: str, *arguments: object) -> None:
-    """Call a function of the library with as many threads as torch uses; tensors become their addresses, ints int64."""
-    function = getattr(load().library, name)
-    code = function(*(convert(argument) for argument in arguments), torch.get_num_threads())
+    """Call a function of the library with as many threads as torch uses; tensors become their addresses.
+
+    Raises:
+        UserError: There is no library here.
+    """
+    built = load()
+    if built.library is None:
+        raise _refusal(built.why or "it was not built")
+    function = getattr(built.library, name)
+    code = function(*(_converted(argument) for argument in arguments), torch.get_num_threads())
     if code:
         raise MemoryError("the native attention kernels got no memory for their buffers")
 
 
-def convert(argument: object) -> object:
+def _refusal(reason: str) -> UserError:
+    return UserError("this attention backend cannot run here", value="native", why=reason)
+
+
+def _converted(argument: object) -> object:
     """Turn an argument into what ctypes takes."""
     if isinstance(argument, Tensor):
         return ctypes.c_void_p(argument.data_ptr())
-    if isinstance(argument, int):
-        return ctypes.c_int64(argument)
     return ctypes.byref(argument) if isinstance(argument, ctypes.Structure) else argument
 
 

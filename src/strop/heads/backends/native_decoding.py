@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from strop.errors import UserError
-from strop.heads.backends.native_calls import address, call, require
+from strop.heads.backends.native_calls import address, call, require, require_shapes
 from strop.heads.visibility import Visible
 
 
@@ -54,12 +54,20 @@ def decode(
     require(query_bh1d, key_bgtd, value_bgtd, head_width=width)
     if queries != 1:
         raise UserError("decoding takes one new token of each row", value=queries, fix="use moh_attention")
+    groups, keys = key_bgtd.shape[1], max(visible.keys, key_bgtd.shape[2])
+    cache = batch, groups, keys, width
+    require_shapes(
+        key_bgtd=(key_bgtd.shape, cache),
+        value_bgtd=(value_bgtd.shape, cache),
+        head_mask_bnh=(head_mask_bnh.shape, (batch, 1, heads)),
+        visible=(visible.first_bn.shape, (batch, 1)),
+    )
     key, value = (x if x.stride(-1) == 1 else x.contiguous() for x in (key_bgtd, value_bgtd))
-    query, chosen = query_bh1d.contiguous(), head_mask_bnh.contiguous()
+    query, chosen = query_bh1d.contiguous(), head_mask_bnh.bool().contiguous()
     gate = None if gate_bnh is None else gate_bnh.float().contiguous()
     first, last = visible.first_bn.contiguous(), visible.last_bn.contiguous()
     out = torch.empty_like(query)
     addresses = (address(x) for x in (query, key, value, chosen, gate, first, last))
-    sizes = batch, key.shape[1], heads, width
+    sizes = batch, groups, heads, width
     call("strop_decode", _Cache(*addresses, *sizes, *key.stride()[:3], *value.stride()[:3], scale), out)
     return out

@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-from strop.heads.backends.native_calls import address, call, require
+from strop.heads.backends.native_calls import address, call, require, require_shapes
 from strop.heads.plan import RoutingPlan
 
 
@@ -33,7 +34,13 @@ def project_queries(
 ) -> Tensor:
     """Project each token to the queries of its heads; (r, d). Differentiable."""
     require(hidden_bnD, weight_qD, bias_q, head_width=head_width)
-    hidden_ND = hidden_bnD.reshape(-1, hidden_bnD.shape[-1])
+    wide, model = plan.heads * head_width, hidden_bnD.shape[-1]
+    require_shapes(
+        hidden_bnD=(hidden_bnD.shape, (plan.batch, plan.queries, model)),
+        weight_qD=(weight_qD.shape, (wide, model)),
+        bias_q=((wide,) if bias_q is None else bias_q.shape, (wide,)),
+    )
+    hidden_ND = hidden_bnD.reshape(-1, model)
     rows_rd: Tensor = _Queries.apply(hidden_ND, weight_qD, bias_q, plan)  # type: ignore[no-untyped-call]
     return rows_rd
 
@@ -48,6 +55,12 @@ def project_output(
 ) -> Tensor:
     """Project the rows back and sum them for each token, weighted by the gates; (b, n, D). Differentiable."""
     require(rows_rd, weight_Dq, bias_D, head_width=rows_rd.shape[-1])
+    model, width = weight_Dq.shape[0], rows_rd.shape[-1]
+    require_shapes(
+        rows_rd=(rows_rd.shape, (plan.rows, width)),
+        weight_Dq=(weight_Dq.shape, (model, plan.heads * width)),
+        bias_D=((model,) if bias_D is None else bias_D.shape, (model,)),
+    )
     gate_r = None if gate_bnh is None else plan.pack_gate(gate_bnh).float().contiguous()
     out_ND: Tensor = _Output.apply(rows_rd, weight_Dq, bias_D, gate_r, plan)  # type: ignore[no-untyped-call]
     return out_ND.view(plan.batch, plan.queries, -1)
@@ -66,10 +79,11 @@ class _Queries(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight = ctx.saved_tensors
         plan: RoutingPlan = ctx.plan
-        rows, projection = gradients[0].contiguous(), _projection(plan, weight)
+        rows, projection = gradient.contiguous(), _projection(plan, weight)
         hidden_gradient = weight_gradient = bias_gradient = None
         if ctx.needs_input_grad[0]:
             hidden_gradient = torch.empty_like(hidden)
@@ -97,9 +111,10 @@ class _Output(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         rows, weight, gate = ctx.saved_tensors
-        out, projection = gradients[0].contiguous(), _projection(ctx.plan, weight, gate=gate, transposed=True)
+        out, projection = gradient.contiguous(), _projection(ctx.plan, weight, gate=gate, transposed=True)
         rows_gradient = weight_gradient = bias_gradient = gate_gradient = None
         if ctx.needs_input_grad[0] or ctx.needs_input_grad[3]:
             rows_gradient = torch.empty_like(rows)

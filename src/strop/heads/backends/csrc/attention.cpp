@@ -81,9 +81,12 @@ STROP_INLINE void soften(const Block& block, const Tile& tile, int v, const Buff
         store(score + j * BLOCK, share);
         sums[j % 2] += share;
     }
-    const Vec shrink = power_of_two(before - now);
     store(peak + v * LANES, now);
-    store(total + v * LANES, load(total + v * LANES) * shrink + sums[0] + sums[1]);
+    const Vec old = load(total + v * LANES);
+    if (!any(now > before)) return store(total + v * LANES, old + sums[0] + sums[1]);
+    const Vec shrink = power_of_two(before - now);
+    store(total + v * LANES, old * shrink + sums[0] + sums[1]);
+    if (!any(old > 0)) return;
     for (int64_t i = 0; i < d; ++i) {
         float* out = use.out + i * BLOCK + v * LANES;
         store(out, load(out) * shrink);
@@ -136,22 +139,26 @@ void attend_block(const Problem& p, int64_t segment, int64_t row, float* out, fl
 
 }  // namespace
 
-extern "C" int strop_attend(const Problem* problem, float* out, float* peak, float* total, int threads) {
+// softmax: the peaks of all rows, then their sums.
+extern "C" int strop_attend(const Problem* problem, float* out, float* softmax, int threads) {
     const Problem& p = *problem;
     struct Task {
-        int64_t segment, row, cost;
+        int64_t segment, row, pairs;
     };
     std::vector<Task> tasks;
+    int64_t pairs = 0;
     for (int64_t s = 0; s < p.segments; ++s)
         for (int64_t row = p.offset[s]; row < p.offset[s + 1]; row += BLOCK) {
-            const int64_t end = std::min<int64_t>(row + BLOCK, p.offset[s + 1]) - 1;
-            tasks.push_back({s, row, std::max<int64_t>(p.last[end] - p.first[end] + 1, 0)});
+            tasks.push_back({s, row, p.pairs(row, std::min<int64_t>(row + BLOCK, p.offset[s + 1]))});
+            pairs += tasks.back().pairs;
         }
+    threads = worthwhile(threads, pairs * p.width * 4);
     // Longest first, so that the threads end together; alone, a segment's keys are better kept warm.
     if (threads > 1)
-        std::stable_sort(tasks.begin(), tasks.end(), [](const Task& a, const Task& b) { return a.cost > b.cost; });
+        std::stable_sort(tasks.begin(), tasks.end(), [](const Task& a, const Task& b) { return a.pairs > b.pairs; });
+    float* totals = softmax + p.offset[p.segments];
     return share_out(static_cast<int64_t>(tasks.size()), threads,
-                     [&](int64_t i) { attend_block(p, tasks[i].segment, tasks[i].row, out, peak, total); });
+                     [&](int64_t i) { attend_block(p, tasks[i].segment, tasks[i].row, out, softmax, totals); });
 }
 
 }  // namespace strop

@@ -32,8 +32,8 @@ constexpr int CHUNK = 8;
 int blocks_of_chunk(int64_t d) { return d <= 64 ? CHUNK : CHUNK / 2; }
 
 struct Gradients {
-    const float *out, *peak, *total, *out_gradient;
-    float *query, *key, *value;  // query: ranges x rows x d, zeroed; key, value: (b, g, t, d), zeroed
+    const float *out, *softmax, *out_gradient;  // softmax: the peaks of all rows, then their sums
+    float *query, *key, *value;                 // query: ranges x rows x d, zeroed; key, value: (b, g, t, d), zeroed
     int64_t ranges, rows;
 };
 
@@ -72,7 +72,7 @@ void prepare(const Problem& p, const Gradients& g, int64_t row, int64_t stop, fl
             std::memset(out, 0, d * 4);
             continue;
         }
-        const Vec share = splat(1.0f / g.total[row + lane]);
+        const Vec share = splat(1.0f / g.softmax[g.rows + row + lane]);
         Vec inner{};
         for (int64_t i = 0; i < d; i += LANES) {
             const Vec gradient = load(g.out_gradient + from + i) * share;
@@ -80,7 +80,7 @@ void prepare(const Problem& p, const Gradients& g, int64_t row, int64_t stop, fl
             store(out + i, gradient);
             inner += gradient * load(g.out + from + i);
         }
-        use.peak[lane] = g.peak[row + lane];
+        use.peak[lane] = g.softmax[row + lane];
         use.inner[lane] = sum(inner);
     }
     transpose(use.query, d, use.query_t, BLOCK, block.vectors * LANES, d);
@@ -192,12 +192,9 @@ std::vector<int64_t> split_keys(const Problem& p, int64_t segment, int64_t range
     edge[0] = 0;
     if (ranges == 1) return edge;
     std::vector<int64_t> change(p.keys + 1, 0);
-    int64_t pairs = 0;
-    for (int64_t row = p.offset[segment]; row < p.offset[segment + 1]; ++row) {
-        if (p.first[row] > p.last[row]) continue;
-        ++change[p.first[row]], --change[p.last[row] + 1];
-        pairs += p.last[row] - p.first[row] + 1;
-    }
+    const int64_t start = p.offset[segment], stop = p.offset[segment + 1], pairs = p.pairs(start, stop);
+    for (int64_t row = start; row < stop; ++row)
+        if (p.first[row] <= p.last[row]) ++change[p.first[row]], --change[p.last[row] + 1];
     int64_t seen = 0, sum = 0, range = 1;
     for (int64_t key = 0; key < p.keys && range < ranges; ++key) {
         sum += seen += change[key];
@@ -213,6 +210,7 @@ extern "C" int strop_attend_gradient(const Problem* problem, const Gradients* gr
     const Gradients& g = *gradients;
     std::vector<std::vector<int64_t>> edges;
     for (int64_t s = 0; s < p.segments; ++s) edges.push_back(split_keys(p, s, g.ranges));
+    threads = worthwhile(threads, p.pairs(p.offset[0], p.offset[p.segments]) * p.width * 10);
     return share_out(p.segments * g.ranges, threads, [&](int64_t task) {
         const int64_t segment = task / g.ranges, range = task % g.ranges, d = p.width;
         const int64_t from = edges[segment][range], to = edges[segment][range + 1];

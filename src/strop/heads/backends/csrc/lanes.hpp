@@ -32,6 +32,14 @@ STROP_INLINE Vec splat(float value) { return value - Vec{}; }  // + would cost a
 STROP_INLINE IntVec splat(int32_t value) { return IntVec{} + value; }
 STROP_INLINE Vec larger(Vec one, Vec other) { return one > other ? one : other; }
 
+STROP_INLINE bool any(IntVec flags) {
+#if defined(__AVX512F__)
+    return _mm512_movepi32_mask((__m512i)flags) != 0;
+#else
+    return _mm256_movemask_ps((__m256)flags) != 0;
+#endif
+}
+
 STROP_INLINE float sum(Vec value) {
     float total = 0;
     for (int lane = 0; lane < LANES; ++lane) total += value[lane];

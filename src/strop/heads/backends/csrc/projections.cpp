@@ -156,6 +156,7 @@ extern "C" int strop_gather(const Projection* projection, const float* hidden, f
                             float* gate_gradient, int threads) {
     const Projection& p = *projection;
     const ByHead by_head(p);
+    threads = worthwhile(threads, p.rows * p.width * p.hidden * 2);
     const int64_t d = p.width, D = p.hidden;
     struct Task {
         int64_t head, from, to;
@@ -191,6 +192,7 @@ extern "C" int strop_gather(const Projection* projection, const float* hidden, f
 extern "C" int strop_scatter(const Projection* projection, const float* row, float* out, int threads) {
     const Projection& p = *projection;
     const ByHead by_head(p);
+    threads = worthwhile(threads, p.rows * p.width * p.hidden * 2);
     const int64_t d = p.width, D = p.hidden, q = p.heads * d;
     const int64_t panels = (D + PANEL - 1) / PANEL;
     const int64_t parts = panels >= 2 * threads ? 1 : std::min<int64_t>(2 * threads, (p.tokens + TOKENS - 1) / TOKENS);
@@ -237,6 +239,7 @@ extern "C" int strop_weights(const Projection* projection, const float* hidden, 
                              int threads) {
     const Projection& p = *projection;
     const ByHead by_head(p);
+    threads = worthwhile(threads, p.rows * p.width * p.hidden * 2);
     const int64_t d = p.width, D = p.hidden, q = p.heads * d;
     return share_out(p.heads, threads, [&](int64_t h) {
         float *left = scratch().take(SUMMED * (d + PANEL)), *right = left + SUMMED * d;

@@ -5,12 +5,13 @@
 #include <climits>
 #include <cstring>
 
-#include "lanes.hpp"
+#include "product.hpp"
 
 namespace strop {
 
 constexpr int BLOCK = 64;               // rows of a block
 constexpr int VECTORS = BLOCK / LANES;  // vectors of a block
+constexpr int64_t SHORTEST = 24;        // keys that all rows see, for a part of their own
 constexpr float LOG2E = 1.44269504088896341f;
 constexpr float LOWEST = -3.0e38f;  // below every score, and finite: the difference of two is 0, not NaN
 
@@ -22,6 +23,13 @@ struct Problem {
     int64_t segments, groups, keys, width;
     int64_t key_batch, key_group, key_token, value_batch, value_group, value_token;
     float scale;
+
+    // How many keys the rows see together.
+    int64_t pairs(int64_t row, int64_t stop) const {
+        int64_t sum = 0;
+        for (; row < stop; ++row) sum += std::max(last[row] - first[row] + 1, 0);
+        return sum;
+    }
 
     const float* keys_of(int64_t segment) const {
         return key + segment / groups * key_batch + segment % groups * key_group;
@@ -68,7 +76,7 @@ struct Block {
             widest = std::max<int64_t>(widest, high - inner_high);
         }
         if (begin > end) begin = end = 0;
-        if (full_begin >= full_end) full_begin = full_end = end;
+        if (full_end - full_begin < SHORTEST) full_begin = full_end = end;
         edge_step = std::clamp<int64_t>((widest + 11) / 12 * 12, 24, 48);
     }
 };
@@ -84,24 +92,25 @@ struct Tile {
 // ones, with the vectors that have nothing to see left out, at the edges.
 template <class Visit>
 STROP_INLINE void walk(const Block& block, int64_t from, int64_t to, int largest, Visit&& visit) {
-    int64_t key = std::max(block.begin, from);
-    const int64_t end = std::min(block.end, to);
-    while (key < end) {
-        const bool full = key >= block.full_begin && key < block.full_end;
-        int64_t stop = full                     ? block.full_end
-                       : key < block.full_begin ? std::min(block.full_begin, block.end)
-                                                : block.end;
-        stop = std::min(stop, end);
-        const int64_t step = full ? largest : std::min<int64_t>(block.edge_step, largest);
-        Tile tile{key, static_cast<int>(std::min(step, stop - key)), 0, block.vectors, !full};
-        if (!full) {
-            const int64_t last = key + tile.keys - 1;
-            auto blind = [&](int v) { return block.vector_first[v] > last || block.vector_last[v] < key; };
-            while (tile.low < tile.high && blind(tile.low)) ++tile.low;
-            while (tile.low < tile.high && blind(tile.high - 1)) --tile.high;
+    const int64_t cuts[] = {block.begin, block.full_begin, block.full_end, block.end};
+    for (int part = 0; part < 3; ++part) {
+        const bool edge = part != 1;
+        int64_t key = std::max(cuts[part], from);
+        const int64_t end = std::min(cuts[part + 1], to);
+        if (key >= end) continue;
+        const int64_t most = edge ? std::min<int64_t>(block.edge_step, largest) : largest;
+        const int64_t tiles = (end - key + most - 1) / most;  // of equal length, and that a multiple of MR if it can be
+        const int64_t step = std::min(most, ((end - key + tiles - 1) / tiles + MR - 1) / MR * MR);
+        for (; key < end; key += step) {
+            Tile tile{key, static_cast<int>(std::min(step, end - key)), 0, block.vectors, edge};
+            if (edge) {
+                const int64_t last = key + tile.keys - 1;
+                auto blind = [&](int v) { return block.vector_first[v] > last || block.vector_last[v] < key; };
+                while (tile.low < tile.high && blind(tile.low)) ++tile.low;
+                while (tile.low < tile.high && blind(tile.high - 1)) --tile.high;
+            }
+            if (tile.low < tile.high) visit(tile);
         }
-        if (tile.low < tile.high) visit(tile);
-        key += tile.keys;
     }
 }
 

@@ -45,9 +45,9 @@ inline Scratch& scratch() {
     return own;
 }
 
-// How many of the threads are worth starting for so much work, where one is worth `each`.
-inline int worthwhile(int threads, int64_t work, int64_t each) {
-    return static_cast<int>(std::min<int64_t>(threads, 1 + work / each));
+// How many of the threads are worth starting: another one for every so many operations (some tenths of a millisecond).
+inline int worthwhile(int threads, int64_t operations, int64_t each = 40'000'000) {
+    return static_cast<int>(std::min<int64_t>(threads, 1 + operations / each));
 }
 
 // Hand out the tasks 0 to tasks - 1, in order, to the threads as they become free. The caller's thread takes part, so
