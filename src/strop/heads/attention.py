@@ -119,10 +119,10 @@ def moh_attention(
         if plan is None:
             raise UserError("packed rows need their plan", fix="pass plan=, the one that packed them")
         return _attend_rows(query, key_bgtd, value_bgtd, weight_bnh, plan=plan, scale=scale, backend=backend)
-    if sum(choice is not None for choice in (index_bnk, head_mask_bnh, plan)) > 1:
+    if (index_bnk is not None) + (head_mask_bnh is not None) + (plan is not None) > 1:
         raise UserError("a token's heads can be given in one way only", fix="give index_bnk, head_mask_bnh or plan")
     batch, heads, queries, _ = query.shape
-    groups, keys = key_bgtd.shape[1:3]
+    _, groups, keys, _ = key_bgtd.shape
     visible = plan.visible if plan is not None else visible
     if visible is None:
         visible = causal(batch, queries, keys, device=query.device)
@@ -131,7 +131,8 @@ def moh_attention(
         head_mask_bnh = empty_bnh.scatter(2, index_bnk, True)
     rows = _rows_known(batch * queries * heads, index_bnk, head_mask_bnh, plan)
     if backend == "auto":
-        training = torch.is_grad_enabled() and any(x.requires_grad for x in (query, key_bgtd, value_bgtd))
+        with_gradient = query.requires_grad or key_bgtd.requires_grad or value_bgtd.requires_grad
+        training = with_gradient and torch.is_grad_enabled()
         backend = attention_backend(
             query,
             batch=batch,
@@ -143,10 +144,11 @@ def moh_attention(
             training=training,
         )
     if backend == "reference":
-        everything = rows == batch * queries * heads
-        gate_bnh = _gates(query, None if everything else head_mask_bnh, weight_bnh, None if everything else plan)
         out_bhnd = dense_attention(query, key_bgtd, value_bgtd, visible=visible, scale=scale)
-        return out_bhnd if gate_bnh is None else gated(out_bhnd, gate_bnh)
+        if rows == batch * queries * heads:
+            return out_bhnd if weight_bnh is None else gated(out_bhnd, weight_bnh)
+        mask_bnh = _mask_of(plan) if head_mask_bnh is None else head_mask_bnh
+        return gated(out_bhnd, mask_bnh if weight_bnh is None else weight_bnh.masked_fill(~mask_bnh, 0.0))
     if plan is None:
         if head_mask_bnh is None:
             head_mask_bnh = torch.ones(batch, queries, heads, dtype=torch.bool, device=query.device)
@@ -202,14 +204,9 @@ def _rows_known(
     return int(torch.count_nonzero(head_mask_bnh)) if head_mask_bnh.device.type == "cpu" else None
 
 
-def _gates(
-    query_bhnd: Tensor, head_mask_bnh: Tensor | None, weight_bnh: Tensor | None, plan: RoutingPlan | None
-) -> Tensor | None:
-    """Return the gates of all heads, zero where a head was not chosen; None where they are all 1."""
-    batch, heads, queries, _ = query_bhnd.shape
-    if plan is not None:
-        flat = torch.zeros(batch * queries * heads, dtype=torch.bool, device=query_bhnd.device)
-        head_mask_bnh = flat.index_fill(0, plan.token_r * heads + plan.head_r, True).view(batch, queries, heads)
-    if weight_bnh is None or head_mask_bnh is None:
-        return head_mask_bnh if weight_bnh is None else weight_bnh
-    return weight_bnh.masked_fill(~head_mask_bnh, 0.0)
+def _mask_of(plan: RoutingPlan | None) -> Tensor:
+    """Return which heads the tokens of a plan use; (b, n, h)."""
+    assert plan is not None, "a choice is a mask, an index or a plan"
+    flat = torch.zeros(plan.batch * plan.queries * plan.heads, dtype=torch.bool, device=plan.token_r.device)
+    flat = flat.index_fill(0, plan.token_r * plan.heads + plan.head_r, True)
+    return flat.view(plan.batch, plan.queries, plan.heads)

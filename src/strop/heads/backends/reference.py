@@ -44,5 +44,5 @@ def gated_attention(
 
 def gated(out_bhnd: Tensor, gate_bnh: Tensor) -> Tensor:
     """Multiply what the heads give by their gates; in place where no gradient needs it as it was."""
-    gate_bhn1 = gate_bnh.permute(0, 2, 1)[..., None].to(out_bhnd.dtype)
+    gate_bhn1 = gate_bnh.to(out_bhnd.dtype).transpose(1, 2).unsqueeze(3)
     return out_bhnd * gate_bhn1 if out_bhnd.requires_grad or gate_bhn1.requires_grad else out_bhnd.mul_(gate_bhn1)
