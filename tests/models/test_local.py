@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -89,3 +91,19 @@ def test_a_device_that_is_not_there(tiny_folder: Path) -> None:
 
 def test_no_calls_make_no_batches(tiny: LocalModel) -> None:
     assert list(tiny.complete([])) == []
+
+
+def test_a_model_with_routed_heads_opens_like_any_other(tmp_path: Path) -> None:
+    """In a fresh process, which has imported nothing of its type."""
+    from routed_decoders import dense_decoder, routed_decoder
+
+    routed_decoder(dense_decoder("llama"), "per group").save_pretrained(tmp_path / "moh")
+    code = (
+        "import sys; from pathlib import Path; from strop.models.batching import _load; "
+        "from strop.models.local import _load as weights; "
+        "print(type(weights(Path(sys.argv[1]), device='cpu', dtype='float32')).__name__)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "moh")], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == "MoHLlamaForCausalLM", done.stderr

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from strop.errors import UserError
 from strop.training import Launcher, PreferenceSettings, TrainingJob, TrainingSettings
-from strop.training.arguments import accumulation_steps
+from strop.training.arguments import accumulation_steps, common_arguments
 
 JobMaker = Callable[..., TrainingJob]
 
@@ -26,6 +26,7 @@ JobMaker = Callable[..., TrainingJob]
         ({}, "exactly one of 'epochs' and 'max_steps'"),
         ({"epochs": 1, "learning_rat": 1}, "Extra inputs are not permitted"),
         ({"epochs": 1, "precision": "fp16"}, "'fp32' or 'bf16'"),
+        ({"epochs": 1, "final_rate": 0.1}, "'final_rate' is for schedule: cosine"),
         ({"epochs": 1, "loss": "orpo", "sft_weight": 1.0}, "ORPO holds a likelihood term already"),
         ({"epochs": 1, "loss": "dpo", "nll_over": "sequence"}, "'nll_over' is for loss: orpo"),
         ({"epochs": 1, "lora": {"rank": 0}}, "greater than or equal to 1"),
@@ -34,6 +35,33 @@ JobMaker = Callable[..., TrainingJob]
 def test_contradictions_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         PreferenceSettings(learning_rate=1e-3, **changes)
+
+
+@pytest.mark.parametrize(("final_rate", "last"), [(0.0, 0.0), (0.05, 1e-6)])
+def test_a_cosine_ends_where_it_is_told(make_job: JobMaker, final_rate: float, last: float) -> None:
+    """100 steps from 2e-5, 10 of them up: half way down it is the mean of both ends."""
+    import torch
+    from transformers import TrainingArguments, get_scheduler
+
+    told = common_arguments(make_job("sft", learning_rate=2e-5, schedule="cosine", final_rate=final_rate))
+    names = ("output_dir", "lr_scheduler_type", "lr_scheduler_kwargs", "learning_rate")
+    arguments = TrainingArguments(**{name: told[name] for name in names if name in told}, use_cpu=True)
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=arguments.learning_rate)
+    course = get_scheduler(
+        arguments.lr_scheduler_type,
+        optimizer,
+        num_warmup_steps=10,
+        num_training_steps=100,
+        scheduler_specific_kwargs=arguments.lr_scheduler_kwargs,
+    )
+    rates = []
+    for _ in range(101):
+        rates.append(course.get_last_lr()[0])
+        optimizer.step()
+        course.step()
+    assert rates[10] == pytest.approx(2e-5)
+    assert rates[55] == pytest.approx((2e-5 + last) / 2)
+    assert rates[100] == pytest.approx(last)
 
 
 @pytest.mark.parametrize("changes", [{"processes": 2}, {"accelerate_args": ("--debug",)}])

@@ -17,7 +17,8 @@ from typing import Any
 
 from strop.errors import UserError
 from strop.heads.layout import ActiveShare, active_share
-from strop.heads.modeling.families import dense_family, moh_type
+from strop.heads.modeling.families import FAMILIES, dense_family, moh_type
+from strop.heads.modeling.sameness import prove
 from strop.heads.modeling.settings import MoHSettings, head_counts
 
 CONFIG, INDEX, CARD = "config.json", "model.safetensors.index.json", "moh_card.json"
@@ -96,6 +97,8 @@ def read_dense(folder: Path) -> Dense:
             fix="convert the language model, then train the rest on it",
         )
     config = _config(folder)
+    if family not in FAMILIES:
+        prove(config)
     shards = weight_files(folder)
     try:
         shapes = dict(_shapes(shards))

@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import strop.heads  # noqa: F401  # a folder may hold a model with routed heads: transformers must know its type
 from strop.errors import UserError
 from strop.models.protocol import Call
 from strop.models.render import Chat, encode_prompts

@@ -69,7 +69,7 @@ def common_arguments(job: TrainingJob) -> dict[str, Any]:
         "per_device_train_batch_size": settings.micro_batch_size,
         "gradient_accumulation_steps": accumulation_steps(settings, processes()),
         "learning_rate": settings.learning_rate,
-        "lr_scheduler_type": SCHEDULES[settings.schedule],
+        **_schedule(settings),
         "warmup_steps": settings.warmup_ratio,
         "weight_decay": settings.weight_decay,
         "adam_beta1": settings.betas[0],
@@ -96,6 +96,16 @@ def common_arguments(job: TrainingJob) -> dict[str, Any]:
         "disable_tqdm": True,
         "remove_unused_columns": False,
     }
+
+
+def _schedule(settings: TrainingSettings) -> dict[str, Any]:
+    """Return the arguments that name the course of the learning rate."""
+    if settings.final_rate:
+        return {
+            "lr_scheduler_type": "cosine_with_min_lr",
+            "lr_scheduler_kwargs": {"min_lr_rate": settings.final_rate},
+        }
+    return {"lr_scheduler_type": SCHEDULES[settings.schedule]}
 
 
 def sft_arguments(job: TrainingJob) -> Any:

@@ -40,6 +40,8 @@ class TrainingSettings(Config):
     """Examples (or pairs) that one process holds in memory at once; changes speed and memory, never the loss."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     """Course of the learning rate after the warm-up: down to zero along a line or a cosine, or constant."""
+    final_rate: float = Field(0.0, ge=0, lt=1)
+    """Cosine only: the share of the learning rate that is left at the last step."""
     warmup_ratio: float = Field(0.0, ge=0, lt=1)
     """Share of the steps in which the learning rate rises linearly from zero."""
     weight_decay: float = Field(0.0, ge=0)
@@ -70,6 +72,12 @@ class TrainingSettings(Config):
     def _one_length(self) -> Self:
         if (self.epochs is None) == (self.max_steps is None):
             raise ValueError("give exactly one of 'epochs' and 'max_steps'")
+        return self
+
+    @model_validator(mode="after")
+    def _final_rate_of_a_cosine(self) -> Self:
+        if self.final_rate and self.schedule != "cosine":
+            raise ValueError("'final_rate' is for schedule: cosine")
         return self
 
 

@@ -45,18 +45,9 @@ def harness_outcomes(
     Raises:
         UserError: The harness is not installed, has no such task, or a task has no metric that is right or wrong.
     """
-    if find_spec("lm_eval") is None:
-        raise UserError("lm-evaluation-harness is not installed", value="lm_eval", fix=INSTALL)
+    manager = harness_tasks(tasks, include=include)
     from lm_eval import simple_evaluate
-    from lm_eval.tasks import TaskManager
 
-    # Reading the harness's own thousands of tasks takes a while: only where they are wanted.
-    manager = None if include is None else TaskManager(include_path=str(include), include_defaults=False)
-    if manager is None or not set(tasks) <= set(manager.all_tasks):
-        manager = TaskManager(include_path=None if include is None else str(include))
-    unknown = [task for task in tasks if task not in manager.all_tasks]
-    if unknown:
-        raise UserError("lm-evaluation-harness has no such task", value=unknown, fix="lm-eval ls tasks lists them")
     arguments = {"pretrained": str(model), "dtype": dtype, "trust_remote_code": False}
     found = simple_evaluate(
         model="hf",
@@ -71,6 +62,39 @@ def harness_outcomes(
     )
     assert found is not None  # only workers of rank above 0 get nothing
     return {name: _outcomes(name, samples) for name, samples in found["samples"].items()}
+
+
+def harness_tasks(tasks: Sequence[str], *, include: Path | None = None) -> Any:
+    """Return the harness's own list of tasks, in which these are.
+
+    Args:
+        tasks: Names of its tasks.
+        include: A folder of further tasks.
+
+    Raises:
+        UserError: The harness is not installed or has no such task.
+    """
+    require_harness()
+    from lm_eval.tasks import TaskManager
+
+    # Reading the harness's own thousands of tasks takes a while: only where they are wanted.
+    manager = None if include is None else TaskManager(include_path=str(include), include_defaults=False)
+    if manager is None or not set(tasks) <= set(manager.all_tasks):
+        manager = TaskManager(include_path=None if include is None else str(include))
+    unknown = [task for task in tasks if task not in manager.all_tasks]
+    if unknown:
+        raise UserError("lm-evaluation-harness has no such task", value=unknown, fix="lm-eval ls tasks lists them")
+    return manager
+
+
+def require_harness() -> None:
+    """Make sure that the harness is there.
+
+    Raises:
+        UserError: It is not.
+    """
+    if find_spec("lm_eval") is None:
+        raise UserError("lm-evaluation-harness is not installed", value="lm_eval", fix=INSTALL)
 
 
 def _outcomes(name: str, samples: Sequence[dict[str, Any]]) -> list[Prediction]:

@@ -20,6 +20,7 @@ from strop.heads.choosing import attention_backend
 from strop.heads.decoding import moh_decode
 from strop.heads.layout import HeadLayout
 from strop.heads.modeling.balance import MoHBalance
+from strop.heads.modeling.rotation import rotation_of
 from strop.heads.modeling.settings import MoHSettings
 from strop.heads.modeling.sight import Seen, Sight
 from strop.heads.plan import RoutingPlan, routing_plan
@@ -64,7 +65,7 @@ class MoHAttention(nn.Module):
 
         Args:
             dense: Has q_proj, k_proj, v_proj, o_proj, `head_dim`, `scaling`, `layer_idx`; perhaps q_norm and k_norm,
-                which normalise each head.
+                which normalise each head (Qwen3) or all heads of a token together (OLMo 2).
             layout: The layer's heads.
             settings: How they are chosen and weighed.
             sight: Shared by the layers of the model.
@@ -79,6 +80,7 @@ class MoHAttention(nn.Module):
             setattr(self, name, getattr(dense, name, None))
         self.layer_idx, self.head_dim = int(dense.layer_idx), int(dense.head_dim)  # type: ignore[arg-type]
         self.scaling = float(dense.scaling)  # type: ignore[arg-type]
+        self.rotation = rotation_of(dense)
         self.layout, self.settings = layout, settings
         self.sight, self.balance = sight, balance
         self.router = make_router(
@@ -116,7 +118,7 @@ class MoHAttention(nn.Module):
         cache = past_key_values if cache is None else cache
         b, n, _ = hidden_states.shape
         cos_bnd, sin_bnd = position_embeddings
-        key_bgtd = _rotated(self._heads(self.k_proj(hidden_states), self.k_norm), cos_bnd, sin_bnd)
+        key_bgtd = self.rotation(self._heads(self.k_proj(hidden_states), self.k_norm), cos_bnd, sin_bnd)
         value_bgtd = self.v_proj(hidden_states).view(b, n, -1, self.head_dim).transpose(1, 2)
         if cache is not None:
             key_bgtd, value_bgtd = cache.update(key_bgtd, value_bgtd, self.layer_idx, kwargs=kwargs)
@@ -180,7 +182,7 @@ class MoHAttention(nn.Module):
 
     def _all_queries(self, hidden_bnD: Tensor, dense_query: Tensor | None, layer: _Layer) -> Tensor:
         projected = self.q_proj(hidden_bnD) if dense_query is None else dense_query
-        return _rotated(self._heads(projected, self.q_norm), layer.cos_bnd, layer.sin_bnd)
+        return self.rotation(self._heads(projected, self.q_norm), layer.cos_bnd, layer.sin_bnd)
 
     def _one_token(self, hidden_b1D: Tensor, dense_query: Tensor | None, routing: Routing, layer: _Layer) -> Tensor:
         """Attend from one token behind a cache; KV groups of which no head was chosen are not read."""
@@ -229,9 +231,8 @@ class MoHAttention(nn.Module):
             heads_per_token=self.layout.active_heads,
         )
         query_rd = self._chosen_queries(hidden_bnD, dense_query, plan, backend=backend)
-        query_rd = query_rd if self.q_norm is None else self.q_norm(query_rd)
-        cos_rd, sin_rd = (each.flatten(0, 1).index_select(0, plan.token_r) for each in (layer.cos_bnd, layer.sin_bnd))
-        query_rd = query_rd * cos_rd + _half_turned(query_rd) * sin_rd
+        place_2rd = (each.flatten(0, 1).index_select(0, plan.token_r) for each in (layer.cos_bnd, layer.sin_bnd))
+        query_rd = self.rotation(query_rd[None, None], *(each[None] for each in place_2rd))[0, 0]
         kind = layer.value_bgtd.dtype  # rotation widens queries and keys under autocast
         out_rd = moh_attention(
             query_rd.to(kind),
@@ -253,11 +254,15 @@ class MoHAttention(nn.Module):
     def _chosen_queries(
         self, hidden_bnD: Tensor, dense_query: Tensor | None, plan: RoutingPlan, *, backend: str
     ) -> Tensor:
+        if self._joint(self.q_norm):
+            return plan.pack(self._heads(self.q_proj(hidden_bnD) if dense_query is None else dense_query, self.q_norm))
         if dense_query is None and _plain(self.q_proj):
-            return project_queries(
+            query_rd = project_queries(
                 hidden_bnD, self.q_proj.weight, self.q_proj.bias, plan, head_width=self.head_dim, backend=backend
             )
-        return plan.pack(self._split(self.q_proj(hidden_bnD) if dense_query is None else dense_query))
+        else:
+            query_rd = plan.pack(self._heads(self.q_proj(hidden_bnD) if dense_query is None else dense_query, None))
+        return query_rd if self.q_norm is None else self.q_norm(query_rd)
 
     def _balanced(self, output: Tensor, routing: Routing, seen: Seen) -> Tensor:
         """Note the layer's balance in training, and let its gradient join the task's."""
@@ -267,13 +272,17 @@ class MoHAttention(nn.Module):
         self.balance.values[self.layer_idx] = value.detach()
         return inject(output, value, coefficient=self.balance.layer_coefficient)
 
-    def _split(self, projected_bnq: Tensor) -> Tensor:
-        return projected_bnq.view(*projected_bnq.shape[:2], -1, self.head_dim).transpose(1, 2)
-
     def _heads(self, projected_bnq: Tensor, norm: nn.Module | None) -> Tensor:
-        """Split into heads and normalise each where the model does; (b, heads, n, d)."""
+        """Split into heads and normalise where the model does; (b, heads, n, d)."""
+        if norm is not None and self._joint(norm):
+            projected_bnq, norm = norm(projected_bnq), None
         split_bnhd = projected_bnq.view(*projected_bnq.shape[:2], -1, self.head_dim)
         return (split_bnhd if norm is None else norm(split_bnhd)).transpose(1, 2)
+
+    def _joint(self, norm: nn.Module | None) -> bool:
+        """Say whether a norm is over all heads of a token: then one head's query needs the others'."""
+        weight = getattr(norm, "weight", None)
+        return weight is not None and weight.shape[-1] != self.head_dim
 
 
 def require_layout(dense: nn.Module, layout: HeadLayout) -> None:
@@ -306,14 +315,3 @@ def require_layout(dense: nn.Module, layout: HeadLayout) -> None:
 def _plain(projection: nn.Module) -> bool:
     """Say whether a projection is its weight and bias and nothing else: no adapter, no quantised weight, no hook."""
     return type(projection) is nn.Linear and not (projection._forward_hooks or projection._forward_pre_hooks)
-
-
-def _rotated(heads_bhnd: Tensor, cos_bnd: Tensor, sin_bnd: Tensor) -> Tensor:
-    """Apply the rotary embedding; (b, heads, n, d)."""
-    return heads_bhnd * cos_bnd[:, None] + _half_turned(heads_bhnd) * sin_bnd[:, None]
-
-
-def _half_turned(heads: Tensor) -> Tensor:
-    """Return (-second half, first half) of the last dimension, as Llama pairs the coordinates of its rotation."""
-    first, second = heads.chunk(2, dim=-1)
-    return torch.cat([-second, first], dim=-1)

@@ -1,4 +1,4 @@
-"""The decoders of transformers that can be converted, as model types of their own: ``moh_llama`` for ``llama``.
+"""Decoders of transformers with routed heads, as model types of their own: ``moh_llama`` for ``llama``.
 
 A converted model keeps the dense model's weight names, config fields, cache and generation; its config adds ``moh``.
 Without strop, transformers does not know the type and says so; no code is ever loaded from a model folder.
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
-"""Model types whose conversion is tested: q_proj, k_proj, v_proj, o_proj and half-turned rotary embedding."""
+"""Model types whose conversion is tested through and through. Others are tried out before they are converted
+(`strop.heads.modeling.sameness`)."""
 PREFIX = "moh_"
 
 
@@ -32,14 +33,16 @@ def dense_family(model_type: str) -> str:
     """Return the family of a model type, dense or converted.
 
     Raises:
-        UserError: It is none that can be converted.
+        UserError: transformers has no causal language model of this type.
     """
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
     family = model_type.removeprefix(PREFIX)
-    if family not in FAMILIES:
+    if family not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         raise UserError(
             "models of this type cannot be converted",
             value=model_type,
-            why="their attention may be laid out in another way, and nobody has tested it",
+            why="transformers has no causal language model of this type",
             alternatives=FAMILIES,
         )
     return family
@@ -126,11 +129,11 @@ def register_model(family: str) -> None:
 
 
 def register() -> None:
-    """Tell transformers the converted model types."""
+    """Tell transformers the converted model types: one for each of its own, since any may prove to be convertible."""
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-    for family in FAMILIES:
-        if moh_type(family) not in CONFIG_MAPPING:
+    for family in CONFIG_MAPPING:
+        if not family.startswith(PREFIX) and moh_type(family) not in CONFIG_MAPPING:
             stand_in: Any = type(f"MoH{family.title()}StandIn", (_StandIn,), {"family": family})
             CONFIG_MAPPING.register(moh_type(family), stand_in)
 
@@ -139,11 +142,13 @@ def __getattr__(name: str) -> Any:
     """Find the made classes by their names, as pickle and copies of them do."""
     if not name.startswith("MoH"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-    for family in FAMILIES:
-        if name == f"MoH{CONFIG_MAPPING[family].__name__}":
+    dense = name.removeprefix("MoH")
+    for family in sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, key=lambda family: family not in FAMILIES):
+        if dense == CONFIG_MAPPING_NAMES.get(family):
             return config_class(family)
-        if name.endswith("ForCausalLM") and name == model_class(family).__name__:
+        if dense == MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[family]:
             return model_class(family)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

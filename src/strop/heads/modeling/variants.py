@@ -53,6 +53,18 @@ def dense_twin(model: Any) -> Any:
     found = twin.load_state_dict(model.state_dict(), strict=False, assign=True)
     if found.missing_keys:
         raise UserError("the model lacks weights of the dense one", value=", ".join(found.missing_keys[:3]))
-    twin.model.rotary_emb = model.model.rotary_emb  # its frequencies belong to no state dict
+    _share_buffers(model, twin)
     twin.tie_weights()
     return twin.train(model.training)
+
+
+def _share_buffers(model: Any, twin: Any) -> None:
+    """Give the twin what belongs to no state dict: the frequencies of rotary embeddings, scales of embeddings."""
+    for name, module in model.model.named_children():
+        if "rotary" in name:
+            setattr(twin.model, name, module)
+    for name, buffer in model.named_buffers():
+        place, _, leaf = name.rpartition(".")
+        owner = twin.get_submodule(place) if ".self_attn." not in name else None
+        if owner is not None and leaf in owner._buffers and owner._buffers[leaf].is_meta:
+            owner._buffers[leaf] = buffer

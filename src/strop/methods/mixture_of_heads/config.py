@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -96,12 +97,14 @@ class FromScratch(Config):
 
 
 class Examination(Config):
-    """Benchmarks of lm-evaluation-harness, which downloads them; the paper's tasks are in `paper_llama3_8b`."""
+    """Benchmarks of lm-evaluation-harness, which downloads its own; the paper's tasks are in `paper_llama3_8b`."""
 
     tasks: dict[str, int] = Field(default_factory=dict)
     """Task name of the harness to the number of shots; empty asks nothing."""
     limit: int | None = Field(None, ge=1)
     """Items of each task; null takes all."""
+    include: Path | None = None
+    """A folder of further tasks in the harness's format, such as `strop benchmark --write-harness` makes."""
 
 
 class Planning(Config):

@@ -1,8 +1,8 @@
-"""Benchmarks of the trained models, by lm-evaluation-harness, which downloads its tasks."""
+"""Benchmarks of the trained models, by lm-evaluation-harness, which downloads its own tasks."""
 
 from __future__ import annotations
 
-from strop.errors import UserError
+from strop.evaluation.benchmarks.forgetting import harness_tasks
 from strop.methods.mixture_of_heads.config import Examination
 from strop.models.placement import Placement
 from strop.runs import Artifact, Stage
@@ -14,9 +14,9 @@ def examine(stage: Stage, model: Artifact, *, settings: Examination, placement: 
     """Ask a trained model the tasks, each with its number of shots: `scores.json`, the harness's own figures.
 
     Raises:
-        UserError: The harness is not installed.
+        UserError: The harness is not installed, or has no such task.
     """
-    require_harness()
+    manager = harness_tasks(list(settings.tasks), include=settings.include)
     import lm_eval
     from lm_eval.models.huggingface import HFLM
 
@@ -26,25 +26,11 @@ def examine(stage: Stage, model: Artifact, *, settings: Examination, placement: 
     asked = HFLM(pretrained=str(model.path("model")), device=device, trust_remote_code=False)
     scores = {}
     for task, shots in settings.tasks.items():
-        told = lm_eval.simple_evaluate(model=asked, tasks=[task], num_fewshot=shots, limit=settings.limit)
+        told = lm_eval.simple_evaluate(
+            model=asked, tasks=[task], task_manager=manager, num_fewshot=shots, limit=settings.limit
+        )
         scores[task] = {
             "shots": shots,
             **{key: value for key, value in told["results"][task].items() if key != "alias"},
         }
     stage.write_json(scores, SCORES)
-
-
-def require_harness() -> None:
-    """Make sure that the harness is there.
-
-    Raises:
-        UserError: It is not.
-    """
-    from importlib.util import find_spec
-
-    if find_spec("lm_eval") is None:
-        raise UserError(
-            "'examination.tasks' needs lm-evaluation-harness",
-            value="lm_eval is not installed",
-            fix="pip install lm-eval, or leave the tasks out",
-        )
