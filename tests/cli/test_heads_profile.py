@@ -54,6 +54,19 @@ def test_where_nothing_is_gained_it_says_so(capsys: pytest.CaptureFixture[str]) 
     assert "train at 2,048 tokens: not run: a training step needs about 20 GB" in out
 
 
+def test_the_page_draws_every_step(tmp_path: Path) -> None:
+    folder = converted_llama(tmp_path / "moh")
+    options = ["--lengths", "8", "--steps", "prefill,decode", "--backends", "gathered", "--rounds", "2"]
+    CliRunner().invoke(app, [str(folder), *options, "--report", str(tmp_path / "drawn")], catch_exceptions=False)
+    page = (tmp_path / "drawn" / "report.html").read_text(encoding="utf-8")
+    assert page.count("<svg") >= 2
+    for told in ("a prompt, whole model", "one new token behind a cache", "8 gathered", "8 at best", "gated dense"):
+        assert told in page
+    report = json.loads((tmp_path / "drawn" / "report.json").read_text(encoding="utf-8"))
+    assert len(report["verdicts"]) == 2
+    assert report["figures"][0]["bars"][-1]["estimate"]["value"] > 1
+
+
 def test_lengths_are_whole_numbers() -> None:
     assert parse_lengths("512, 2_048,") == [512, 2048]
     with pytest.raises(UserError, match="whole numbers"):

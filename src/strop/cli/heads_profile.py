@@ -34,6 +34,9 @@ def profile_command(
         str, typer.Option(metavar="A,B", help="Ways to run the chosen heads; those of the device by default.")
     ] = "",
     device: Annotated[str, typer.Option(metavar="D", help="cpu, cuda, cuda:1.")] = "cpu",
+    report: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Also draw it: report.html and report.json in this folder.")
+    ] = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -45,7 +48,7 @@ def profile_command(
     that is faster than torch's with all heads on can pass it. Where the interval does not lie above 1 there is no gain.
 
     Example:
-        strop heads profile smollm2-moh --lengths 512,2048 --steps layer,prefill,decode
+        strop heads profile smollm2-moh --lengths 512,2048 --steps layer,prefill,decode --report drawn
     """
     from strop.heads.profiling import profile
 
@@ -60,10 +63,27 @@ def profile_command(
         device=device,
         told=None if quiet or as_json else lambda line: typer.echo(line, err=True),
     )
+    if report is not None:
+        write_page(found, report)
     if as_json:
         print_json(plain(found))
         return
     show_profile(found)
+
+
+def write_page(found: Profile, folder: Path) -> None:
+    """Draw what was measured into a folder."""
+    from strop.cli.heads_profile_report import profile_document
+    from strop.report import write_report
+
+    lengths = ",".join(str(length) for length in dict.fromkeys(each.length for each in found.measured))
+    command = f"strop heads profile {found.model} --lengths {lengths} --batch {found.batch} --rounds {found.rounds}"
+    folder.mkdir(parents=True, exist_ok=True)
+    page = write_report(
+        profile_document(found, titles=TITLES, conclusion=_verdict, command=f"{command} --threads {found.threads}"),
+        folder,
+    )
+    typer.echo(f"drawn in {page}", err=True)
 
 
 def parse_lengths(text: str) -> list[int]:

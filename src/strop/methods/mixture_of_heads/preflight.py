@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from strop.evaluation.benchmarks.forgetting import require_harness
 from strop.errors import UserError
+from strop.evaluation.benchmarks.forgetting import require_harness
 from strop.methods.mixture_of_heads.config import MixtureOfHeadsConfig
 from strop.methods.mixture_of_heads.images import refuse_training
 from strop.models.lengths import weights_folder
