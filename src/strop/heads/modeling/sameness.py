@@ -81,16 +81,18 @@ def _small(config: Any) -> Any:
         "bos_token_id": 1,
         "eos_token_id": 2,
     }
-    told |= {key: value for key, value in small.items() if told.get(key) is not None or key == "num_key_value_heads"}
+    untold = ("num_key_value_heads", "head_dim")  # None may stand for what follows from the other sizes
+    told |= {key: value for key, value in small.items() if told.get(key) is not None or (key in told and key in untold)}
     return type(config)(**told | {"attention_dropout": 0.0})
 
 
 def _apart(config: Any) -> float:
     """Return the largest difference between the dense model and its conversion, over the largest logit."""
     import torch
+    from accelerate import init_empty_weights
     from transformers import AutoModelForCausalLM
 
-    with torch.device("meta"):
+    with init_empty_weights():
         weights = sum(weight.numel() for weight in AutoModelForCausalLM.from_config(config).parameters())
     if weights > MOST_WEIGHTS:
         raise UserError("its sizes have other names than Llama's", value=f"{weights:,} weights in a small copy")
