@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from strop.records.document import Bar, Bars, Document, Estimate, Fact, Reference, Table, Verdict
@@ -21,15 +22,15 @@ def profile_document(
     Args:
         found: What was measured.
         titles: What each step is, in words.
-        conclusion: Of one step at one length, for people.
+        conclusion: Of one step at one length, for people; the last line counts.
         command: The command that measures it again.
     """
     steps = list(dict.fromkeys(each.step for each in found.measured))
     return Document(
-        title=f"{found.model}: {found.share:.1%} of the heads",
+        title=f"{Path(found.model).name}: {found.share:.1%} of the heads",
         method="mixture-of-head attention, measured",
         command=command,
-        verdicts=tuple(Verdict(conclusion(each), tone=_tone(each)) for each in found.measured),
+        verdicts=tuple(Verdict(conclusion(each).splitlines()[-1], tone=_tone(each)) for each in found.measured),
         numbers=(),
         figures=tuple(
             _figure(titles[step], [each for each in found.measured if each.step == step], found) for step in steps
@@ -76,11 +77,18 @@ def _figure(title: str, of_step: list[Measured], found: Profile) -> Bars:
 
 def _table(title: str, of_step: list[Measured]) -> Table:
     rows = tuple(
-        (f"{measured.length:,}", arm.name, _seconds(arm.cpu_s), _seconds(arm.wall_s), _estimate(arm), arm.why_not or "")
+        (
+            f"{measured.length:,}",
+            arm.name,
+            _milliseconds(arm.cpu_s),
+            _milliseconds(arm.wall_s),
+            _estimate(arm),
+            arm.why_not or "",
+        )
         for measured in of_step
         for arm in measured.arms
     )
-    return Table(title, ("tokens", "way", "processor time", "time on the clock", "times faster", ""), rows)
+    return Table(title, ("tokens", "way", "processor time, ms", "on the clock, ms", "times faster", ""), rows)
 
 
 def _estimate(arm: Arm) -> Estimate:
@@ -90,5 +98,5 @@ def _estimate(arm: Arm) -> Estimate:
     return Estimate(ratio.median, ratio.low, ratio.high, ratio.rounds, unit="ratio")
 
 
-def _seconds(seconds: float | None) -> Estimate:
-    return Estimate(seconds, unit="seconds")
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else round(1e3 * seconds, 2)
