@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from strop.cli.heads_calibrate import calibrate_command
 from strop.cli.heads_convert import convert_command
 from strop.cli.heads_profile import profile_command
 from strop.cli.heads_verify import verify_command
@@ -12,6 +13,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 app.command("convert")(convert_command)
 app.command("verify")(verify_command)
 app.command("profile")(profile_command)
+app.command("calibrate")(calibrate_command)
 
 
 @app.callback()
