@@ -41,9 +41,10 @@ def prove(config: Any) -> None:
     try:
         apart = _apart(_small(config))
     except UserError as error:
-        raise _refusal(family, f"{error}") from error
+        reason = "; ".join(str(part) for part in (error.what, error.value, error.why) if part is not None)
+        raise _refusal(family, reason) from error
     except Exception as error:  # what transformers' model classes raise has no common class
-        raise _refusal(family, f"{type(error).__name__}: {error}".split("\n")[0]) from error
+        raise _refusal(family, f"{type(error).__name__}: {error}".split("\n")[0].split(". ")[0]) from error
     if not apart <= LIMIT:
         raise _refusal(family, f"a small copy with all heads on differs from the dense model by {apart:.1g}")
 
