@@ -17,7 +17,7 @@ from typing import Any
 
 from strop.errors import UserError
 from strop.heads.layout import ActiveShare, active_share
-from strop.heads.modeling.families import FAMILIES, dense_family, moh_type
+from strop.heads.modeling.families import FAMILIES, dense_family, is_causal, moh_type
 from strop.heads.modeling.sameness import prove
 from strop.heads.modeling.settings import MoHSettings, head_counts
 
@@ -27,7 +27,6 @@ ALONE, BESIDE = "model.safetensors", "model-dense.safetensors"
 """A single weight file, and its name beside the routers': by its usual name it would be read alone."""
 _NEVER = {".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".gguf", ".py", ".pyc"}
 """Endings of files that are not taken along: weights in other formats, and code."""
-_CAUSAL = "ForCausalLM"
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ def read_dense(folder: Path) -> Dense:
     family = dense_family(str(told.get("model_type")))
     if told.get("quantization_config"):
         raise UserError("a quantised model cannot be converted", value=str(folder), fix="convert, then quantise")
-    others = [name for name in told.get("architectures") or () if not str(name).endswith(_CAUSAL)]
+    others = [name for name in told.get("architectures") or () if not is_causal(str(name))]
     if others:
         raise UserError(
             "only causal language models can be converted",

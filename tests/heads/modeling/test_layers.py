@@ -160,4 +160,4 @@ def test_a_config_without_heads_builds_no_model() -> None:
     with pytest.raises(UserError, match="says nothing of its heads"):
         AutoModelForCausalLM.from_config(config)
     with pytest.raises(UserError, match="cannot be converted"):
-        config_class("gpt2")
+        config_class("vit")

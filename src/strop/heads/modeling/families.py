@@ -48,6 +48,13 @@ def dense_family(model_type: str) -> str:
     return family
 
 
+def is_causal(architecture: str) -> bool:
+    """Say whether a class of transformers is a causal language model."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    return architecture.endswith("ForCausalLM") or architecture in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
+
+
 @cache
 def config_class(family: str) -> type[PretrainedConfig]:
     """Make the config class of a family's converted models."""
