@@ -34,6 +34,9 @@ FORWARD_ROWS, BACKWARD_ROWS = 180.0, 256.0
 least at the square root of the density of rows."""
 PORTABLE_ROWS = 512.0
 SHORTEST_BLOCK = 32
+FEW_KEYS = 64
+"""Up to so many keys gradients are autograd's through the softmax. Where one share is nearly 1, a gradient of the scores is
+a small difference of two numbers; the flash kernel takes one of them from the rounded output, and the rest is noise."""
 
 
 def missing(query: Tensor, plan: RoutingPlan) -> str | None:
@@ -43,9 +46,12 @@ def missing(query: Tensor, plan: RoutingPlan) -> str | None:
 
 def attend(query_rd: Tensor, key_bgtd: Tensor, value_bgtd: Tensor, *, plan: RoutingPlan, scale: float) -> Tensor:
     """Attend from every row to the keys that it sees; (r, d), zero for rows that see nothing."""
-    if plan.uniform is not None and _one_call(plan):
+    learns = torch.is_grad_enabled() and any(x.requires_grad for x in (query_rd, key_bgtd, value_bgtd))
+    few = learns and plan.visible.keys <= FEW_KEYS
+    if plan.uniform is not None and _one_call(plan) and not few:
         return _attend_evenly(query_rd, key_bgtd, value_bgtd, plan=plan, scale=scale)
-    compute: Callable[..., Tensor] = _Blockwise.apply if query_rd.device.type == "cpu" else _attend_portably
+    flash = query_rd.device.type == "cpu" and not few
+    compute: Callable[..., Tensor] = _Blockwise.apply if flash else _attend_portably
     if plan.visible.causal or plan.visible.everything:
         return compute(query_rd, key_bgtd, value_bgtd, _rows_of(plan), scale)
     seen_r = (plan.first_r <= plan.last_r).nonzero().squeeze(1)
@@ -291,6 +297,8 @@ def _attend_portably(query_rd: Tensor, key_bgtd: Tensor, value_bgtd: Tensor, row
         first_r, last_r = (x[block.start : block.stop, None] for x in (rows.first_r, rows.last_r))
         score_rt = query_rd[block.start : block.stop] @ key_bgtd[b, g, keys].T * scale
         hidden_rt = (position_t < first_r) | (position_t > last_r)
-        share_rt = score_rt.float().masked_fill(hidden_rt, float("-inf")).softmax(-1).to(query_rd.dtype)
+        exact = torch.promote_types(query_rd.dtype, torch.float32)
+        share_rt = score_rt.to(exact).masked_fill(hidden_rt, float("-inf")).softmax(-1).to(query_rd.dtype)
         parts.append(share_rt @ value_bgtd[b, g, keys])
-    return torch.cat(parts) if parts else torch.zeros_like(query_rd)
+    # Without rows there is nothing to compute, but gradients of zero to pass on.
+    return torch.cat(parts) if parts else query_rd + 0 * (key_bgtd.sum() + value_bgtd.sum())
