@@ -35,8 +35,8 @@ least at the square root of the density of rows."""
 PORTABLE_ROWS = 512.0
 SHORTEST_BLOCK = 32
 FEW_KEYS = 64
-"""Up to so many keys gradients are autograd's through the softmax. Where one share is nearly 1, a gradient of the scores is
-a small difference of two numbers; the flash kernel takes one of them from the rounded output, and the rest is noise."""
+"""Up to so many keys gradients are autograd's through the softmax. Where one share is nearly 1, a gradient of the scores
+is a small difference of two numbers; the flash kernel takes one of them from the rounded output, and noise is left."""
 
 
 def missing(query: Tensor, plan: RoutingPlan) -> str | None:
