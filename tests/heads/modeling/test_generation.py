@@ -103,6 +103,7 @@ def test_a_gradient_through_one_token_behind_a_cache() -> None:
                 model(tokens(1, 9)[:, :8], past_key_values=cache, use_cache=True)
             model(tokens(1, 9)[:, 8:], past_key_values=cache, use_cache=True).logits.square().mean().backward()
         found[backend] = model.model.layers[0].self_attn.q_proj.weight.grad
-    assert float(found["reference"].abs().max()) > 0
-    assert torch.allclose(found["gathered"], found["reference"], atol=1e-7)
-    assert torch.allclose(found["auto"], found["reference"], atol=1e-7)
+    largest = float(found["reference"].abs().max())
+    assert largest > 0
+    for backend in ("gathered", "auto"):
+        assert float((found[backend] - found["reference"]).abs().max()) < 1e-5 * largest

@@ -35,8 +35,8 @@ least at the square root of the density of rows."""
 PORTABLE_ROWS = 512.0
 SHORTEST_BLOCK = 32
 FEW_KEYS = 64
-"""Up to so many keys gradients are autograd's through the softmax. Where one share is nearly 1, a gradient of the scores
-is a small difference of two numbers; the flash kernel takes one of them from the rounded output, and noise is left."""
+"""Up to so many keys gradients are autograd's through the softmax. Where one share is nearly 1, a gradient of scores is
+a small difference of two numbers; the flash kernel takes one of them from the rounded output, and noise is left."""
 
 
 def missing(query: Tensor, plan: RoutingPlan) -> str | None:
@@ -46,8 +46,8 @@ def missing(query: Tensor, plan: RoutingPlan) -> str | None:
 
 def attend(query_rd: Tensor, key_bgtd: Tensor, value_bgtd: Tensor, *, plan: RoutingPlan, scale: float) -> Tensor:
     """Attend from every row to the keys that it sees; (r, d), zero for rows that see nothing."""
-    learns = torch.is_grad_enabled() and any(x.requires_grad for x in (query_rd, key_bgtd, value_bgtd))
-    few = learns and plan.visible.keys <= FEW_KEYS
+    # Whether a gradient is wanted has no say: a checkpointed layer runs without first, and again with.
+    few = plan.visible.keys <= FEW_KEYS
     if plan.uniform is not None and _one_call(plan) and not few:
         return _attend_evenly(query_rd, key_bgtd, value_bgtd, plan=plan, scale=scale)
     flash = query_rd.device.type == "cpu" and not few
