@@ -77,12 +77,13 @@ def write_page(found: Profile, folder: Path) -> None:
     from strop.report import write_report
 
     lengths = ",".join(str(length) for length in dict.fromkeys(each.length for each in found.measured))
-    command = f"strop heads profile {found.model} --lengths {lengths} --batch {found.batch} --rounds {found.rounds}"
-    folder.mkdir(parents=True, exist_ok=True)
-    page = write_report(
-        profile_document(found, titles=TITLES, conclusion=_verdict, command=f"{command} --threads {found.threads}"),
-        folder,
+    steps = ",".join(dict.fromkeys(each.step for each in found.measured))
+    command = (
+        f"strop heads profile {found.model} --lengths {lengths} --steps {steps} --batch {found.batch} "
+        f"--rounds {found.rounds} --threads {found.threads} --device {found.device}"
     )
+    folder.mkdir(parents=True, exist_ok=True)
+    page = write_report(profile_document(found, titles=TITLES, conclusion=_verdict, command=command), folder)
     typer.echo(f"drawn in {page}", err=True)
 
 

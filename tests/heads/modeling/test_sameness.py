@@ -53,15 +53,16 @@ def test_a_type_that_does_more_is_refused_with_the_reason(family: str, why: str)
     assert why in str(refusal.value)
 
 
-def test_a_cap_on_scores_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same layers as Llama's, but scores go through 5 tanh(s / 5): no list of differences would name it."""
+@pytest.mark.parametrize("cap", [5.0, float("nan")])
+def test_a_difference_that_no_list_names_is_seen(monkeypatch: pytest.MonkeyPatch, cap: float) -> None:
+    """Llama's layers, but what attention gives goes through c tanh(x / c); with NaN the dense model gives no number."""
     from transformers.models.llama import modeling_llama
 
     dense = modeling_llama.LlamaAttention.forward
 
     def capped(self: Any, hidden_states: torch.Tensor, *arguments: Any, **named: Any) -> Any:
         out, none = dense(self, hidden_states, *arguments, **named)
-        return 5 * torch.tanh(out / 5), none
+        return cap * torch.tanh(out / cap), none
 
     monkeypatch.setattr(modeling_llama.LlamaAttention, "forward", capped)
     with pytest.raises(UserError, match="differs from the dense model"):

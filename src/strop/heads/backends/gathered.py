@@ -5,8 +5,8 @@ last key of its rows. One call attends to these, a second one, masked, to the fe
 merged by their log-sum-exp. Where every token has the same number of heads in every group, one call does it all.
 
 On a CPU the calls are those of torch's flash kernel, forward and backward, and the gradients of keys and values are
-added up in place. Elsewhere the same blocks are computed by matrix products that autograd follows; their bounds cost
-one wait for the device.
+added up in place. Elsewhere, and for short rows, the same blocks are computed by matrix products that autograd follows;
+their bounds cost one wait for the device.
 
 Shapes: b batch rows, n queries, t keys, h query heads, g KV heads, d head width, r rows of the plan.
 """
