@@ -35,8 +35,9 @@ least at the square root of the density of rows."""
 PORTABLE_ROWS = 512.0
 SHORTEST_BLOCK = 32
 FEW_KEYS = 64
-"""Up to so many keys gradients are autograd's through the softmax. Where one share is nearly 1, a gradient of scores is
-a small difference of two numbers; the flash kernel takes one of them from the rounded output, and noise is left."""
+"""Up to so many keys the blocks are computed by matrix products and `_Shares`. Where one share is nearly 1, a gradient
+of scores is a small difference of two numbers; the flash kernel takes one of them from the rounded output, and noise
+is left."""
 
 
 def missing(query: Tensor, plan: RoutingPlan) -> str | None:
@@ -287,6 +288,27 @@ def _segment(x_bgtd: Tensor, segment: int) -> Tensor:
     return x_bgtd[b : b + 1, g : g + 1]
 
 
+class _Shares(torch.autograd.Function):
+    """Softmax over keys, whose gradient stays exact where one share is nearly 1.
+
+    There the gradient of a score, share * (slope - mean of slopes), is a small difference of two numbers. Taken from
+    the slope of the largest share both are small, and that share's own difference is the mean alone.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, score_rt: Tensor) -> Tensor:
+        share_rt = score_rt.softmax(-1)
+        ctx.save_for_backward(share_rt)
+        return share_rt
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope_rt: Tensor) -> Tensor:
+        share_rt: Tensor = ctx.saved_tensors[0]
+        slope_rt = slope_rt - slope_rt.gather(-1, share_rt.argmax(-1, keepdim=True))
+        return share_rt * (slope_rt - (share_rt * slope_rt).sum(-1, keepdim=True))
+
+
 def _attend_portably(query_rd: Tensor, key_bgtd: Tensor, value_bgtd: Tensor, rows: Rows, scale: float) -> Tensor:
     """Attend by blocks with matrix products; the same on every device."""
     parts = []
@@ -298,7 +320,8 @@ def _attend_portably(query_rd: Tensor, key_bgtd: Tensor, value_bgtd: Tensor, row
         score_rt = query_rd[block.start : block.stop] @ key_bgtd[b, g, keys].T * scale
         hidden_rt = (position_t < first_r) | (position_t > last_r)
         exact = torch.promote_types(query_rd.dtype, torch.float32)
-        share_rt = score_rt.to(exact).masked_fill(hidden_rt, float("-inf")).softmax(-1).to(query_rd.dtype)
-        parts.append(share_rt @ value_bgtd[b, g, keys])
+        score_rt = score_rt.to(exact).masked_fill(hidden_rt, float("-inf"))
+        share_rt: Tensor = _Shares.apply(score_rt)  # type: ignore[no-untyped-call]
+        parts.append(share_rt.to(query_rd.dtype) @ value_bgtd[b, g, keys])
     # Without rows there is nothing to compute, but gradients of zero to pass on.
     return torch.cat(parts) if parts else query_rd + 0 * (key_bgtd.sum() + value_bgtd.sum())

@@ -5,6 +5,7 @@ Shapes: b batch rows, n queries, t keys, h query heads, g KV heads, d head width
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -44,5 +45,7 @@ def gated_attention(
 
 def gated(out_bhnd: Tensor, gate_bnh: Tensor) -> Tensor:
     """Multiply what the heads give by their gates; in place where no gradient needs it as it was."""
-    gate_bhn1 = gate_bnh.to(out_bhnd.dtype).transpose(1, 2).unsqueeze(3)
+    if gate_bnh.dtype != torch.bool:  # which the product converts as it goes
+        gate_bnh = gate_bnh.to(out_bhnd.dtype)
+    gate_bhn1 = gate_bnh.transpose(1, 2).unsqueeze(3)
     return out_bhnd * gate_bhn1 if out_bhnd.requires_grad or gate_bhn1.requires_grad else out_bhnd.mul_(gate_bhn1)

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,6 +27,8 @@ LOG2_E = 1.4426950408889634
 SMALLEST_TILE = 16
 """Rows of the smallest product of matrices; a KV head's rows of one new token fill a part of it."""
 INTERPRETED_SPLITS = 4
+FEW_KEYS = 64
+"""Up to so many keys, rows' means of dP are computed from their shares."""
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -131,15 +133,23 @@ class _Attention(torch.autograd.Function):
             tile_3i = row_tiles(plan, blocks.rows)
         with _on(query_rd):
             dout_rd = dout_rd.contiguous()
-            dquery_rd, delta_r = _query_gradient(
+            dquery_rd, means = _query_gradient(
                 query_rd, key_bgtd, value_bgtd, out_rd, dout_rd, logsum_r, tile_3i, plan, ctx.scale, blocks
             )
             if not (ctx.needs_input_grad[1] or ctx.needs_input_grad[2]):
                 return dquery_rd, *[None] * 6
             dkey_bgtd, dvalue_bgtd = _key_gradients(
-                query_rd, key_bgtd, value_bgtd, dout_rd, logsum_r, delta_r, plan, ctx.scale, blocks
+                query_rd, key_bgtd, value_bgtd, dout_rd, logsum_r, means, plan, ctx.scale, blocks
             )
         return dquery_rd, dkey_bgtd, dvalue_bgtd, *[None] * 4
+
+
+class Means(NamedTuple):
+    """Each row's mean of dP; where keys are few, beside the dP of its top key (`triton_backward._mean_of_shares`)."""
+
+    mean_r: Tensor
+    top_r: Tensor
+    centre_r: Tensor
 
 
 def _forward(
@@ -203,10 +213,11 @@ def _query_gradient(
     plan: RoutingPlan,
     scale: float,
     blocks: Blocks,
-) -> tuple[Tensor, Tensor]:
-    """Return the gradient of the queries, and each row's output times its gradient."""
+) -> tuple[Tensor, Means]:
+    """Return the gradient of the queries, and what the keys need of each row's mean of dP."""
     kernels = import_module("strop.heads.backends.triton_backward")
-    dquery_rd, delta_r = torch.empty_like(query_rd), torch.empty_like(logsum_r)
+    dquery_rd = torch.empty_like(query_rd)
+    means = Means(torch.empty_like(logsum_r), torch.empty_like(plan.last_r), torch.empty_like(logsum_r))
     kernels.query_kernel[(tile_3i.shape[1],)](
         query_rd,
         key_bgtd,
@@ -214,7 +225,7 @@ def _query_gradient(
         out_rd,
         dout_rd,
         logsum_r,
-        delta_r,
+        *means,
         dquery_rd,
         plan.first_r,
         plan.last_r,
@@ -231,10 +242,11 @@ def _query_gradient(
         KEYS=blocks.backward_keys,
         WIDE=_padded(query_rd.shape[1]),
         WIDEN=not query_rd.is_cuda,
+        FEW=plan.visible.keys <= FEW_KEYS,
         num_warps=blocks.backward_warps,
         num_stages=blocks.backward_stages,
     )
-    return dquery_rd, delta_r
+    return dquery_rd, means
 
 
 def _key_gradients(
@@ -243,7 +255,7 @@ def _key_gradients(
     value_bgtd: Tensor,
     dout_rd: Tensor,
     logsum_r: Tensor,
-    delta_r: Tensor,
+    means: Means,
     plan: RoutingPlan,
     scale: float,
     blocks: Blocks,
@@ -258,7 +270,7 @@ def _key_gradients(
         value_bgtd,
         dout_rd,
         logsum_r,
-        delta_r,
+        *means,
         dkey_bgtd,
         dvalue_bgtd,
         plan.first_r,
@@ -275,6 +287,7 @@ def _key_gradients(
         KEYS=blocks.owned_keys,
         WIDE=_padded(query_rd.shape[1]),
         WIDEN=not query_rd.is_cuda,
+        FEW=plan.visible.keys <= FEW_KEYS,
         num_warps=blocks.backward_warps,
         num_stages=blocks.backward_stages,
     )

@@ -17,8 +17,6 @@ import triton.language as tl
 from strop.heads.backends.triton_forward import as_is, tile_rows, walk
 
 jit: Callable[[Callable[..., Any]], Any] = triton.jit
-FEW_KEYS = tl.constexpr(64)
-"""Up to so many keys of a tile of rows, their mean of dP is computed from the shares."""
 
 
 @jit
@@ -26,7 +24,9 @@ def _query_step(
     query: tl.tensor,
     dout: tl.tensor,
     logsum: tl.tensor,
-    delta: tl.tensor,
+    top: tl.tensor,
+    centre: tl.tensor,
+    mean: tl.tensor,
     key_at: tl.tensor,
     value_at: tl.tensor,
     key_stride: tl.tensor,
@@ -41,6 +41,7 @@ def _query_step(
     WIDE: tl.constexpr,
     MASKED: tl.constexpr,
     WIDEN: tl.constexpr,
+    FEW: tl.constexpr,
 ) -> Any:
     """Add what one block of keys gives to the gradient of the queries."""
     place = start + tl.arange(0, KEYS)
@@ -58,7 +59,9 @@ def _query_step(
     if MASKED:
         share = tl.where((place[None, :] >= first[:, None]) & (place[None, :] <= last[:, None]), share, 0.0)
     dshare = tl.dot(as_is(dout, WIDEN), as_is(value, WIDEN), input_precision="ieee")
-    dscore = share * (dshare - delta[:, None])
+    if FEW:
+        dshare = tl.where(place[None, :] == top[:, None], 0.0, dshare - centre[:, None])
+    dscore = share * (dshare - mean[:, None])
     return tl.dot(as_is(dscore.to(key.dtype), WIDEN), as_is(tl.trans(key), WIDEN), dquery, input_precision="ieee")
 
 
@@ -82,25 +85,38 @@ def _mean_of_shares(
     WIDE: tl.constexpr,
     WIDEN: tl.constexpr,
 ) -> Any:
-    """Return each row's output times its gradient as the mean of dP over its keys, in blocks low to high - 1.
+    """Return the mean of each row's dP over its keys, in blocks low to high - 1: a top key, its dP, the mean beside it.
 
-    Where one share is nearly 1, dS is a small difference of dP and this number, and dO . O would round it away; summed
-    like this, errors of the two cancel. Over many keys no share is that large.
+    The mean of dP is the row's output times its gradient. Where one share is nearly 1, dS is a small difference of dP
+    and this number, and dO . O would round it away. So both are taken from a centre, dP of the largest share: there the
+    difference is exactly 0, however it is computed, and the mean is small. Over many keys no share is that large.
     """
+    top = tl.full([ROWS], -1, tl.int32)
+    most = tl.zeros([ROWS], tl.float32)
+    centre = tl.zeros([ROWS], tl.float32)
     mass = tl.zeros([ROWS], tl.float32)
     mean = tl.zeros([ROWS], tl.float32)
+    column = tl.arange(0, KEYS)[None, :]
     wide = tl.arange(0, WIDE)[:, None]
     for block in range(low, high):
-        place = block * KEYS + tl.arange(0, KEYS)[None, :]
+        place = block * KEYS + column
         inside = (wide < width) & (place <= tl.max(last, 0))
         key = tl.load(key_at + (place.to(tl.int64) * key_stride + wide), mask=inside, other=0.0)
         value = tl.load(value_at + (place.to(tl.int64) * value_stride + wide), mask=inside, other=0.0)
         score = tl.dot(as_is(query, WIDEN), as_is(key, WIDEN), input_precision="ieee") * scale
         seen = (place >= first[:, None]) & (place <= last[:, None])
         share = tl.where(seen, tl.exp2(score - logsum[:, None]), 0.0)
+        dshare = tl.dot(as_is(dout, WIDEN), as_is(value, WIDEN), input_precision="ieee")
+        largest = tl.max(share, 1)
+        now = tl.argmax(share, 1)
+        there = tl.sum(tl.where(column == now[:, None], dshare, 0.0), 1)
+        moved = tl.where(largest > most, there, centre)
+        mean += mass * (centre - moved) + tl.sum(share * (dshare - moved[:, None]), 1)
         mass += tl.sum(share, 1)
-        mean += tl.sum(share * tl.dot(as_is(dout, WIDEN), as_is(value, WIDEN), input_precision="ieee"), 1)
-    return mean / tl.where(mass > 0, mass, 1.0)
+        top = tl.where(largest > most, block * KEYS + now, top)
+        centre = moved
+        most = tl.maximum(most, largest)
+    return top, centre, mean / tl.where(mass > 0, mass, 1.0)
 
 
 @jit
@@ -111,7 +127,9 @@ def query_kernel(
     out_ptr: tl.tensor,
     dout_ptr: tl.tensor,
     logsum_ptr: tl.tensor,
-    delta_ptr: tl.tensor,
+    mean_ptr: tl.tensor,
+    top_ptr: tl.tensor,
+    centre_ptr: tl.tensor,
     dquery_ptr: tl.tensor,
     first_ptr: tl.tensor,
     last_ptr: tl.tensor,
@@ -132,8 +150,9 @@ def query_kernel(
     KEYS: tl.constexpr,
     WIDE: tl.constexpr,
     WIDEN: tl.constexpr,
+    FEW: tl.constexpr,
 ) -> None:
-    """Write the gradient of one tile's queries, and each row's output times its gradient, which the keys need too."""
+    """Write the gradient of one tile's queries, and each row's mean of dP, which the keys need too."""
     tile = tl.program_id(0)
     segment = tl.load(tile_ptr + tile)
     if segment < 0:
@@ -151,27 +170,31 @@ def query_kernel(
     query = tl.load(query_ptr + base + at, mask=inside, other=0.0)
     dout = tl.load(dout_ptr + base + at, mask=inside, other=0.0)
     out = tl.load(out_ptr + base + at, mask=inside, other=0.0)
-    delta = tl.sum(out.to(tl.float32) * dout.to(tl.float32), 1)
+    top = tl.full([ROWS], -1, tl.int32)
+    centre = tl.zeros([ROWS], tl.float32)
+    mean = tl.sum(out.to(tl.float32) * dout.to(tl.float32), 1)
     logsum = tl.load(logsum_ptr + row, mask=real, other=float("inf"))
 
     low, whole, whole_end, high = walk(first, last, keys, KEYS)
-    if (high - low) * KEYS <= FEW_KEYS:
-        delta = _mean_of_shares(
+    if FEW:
+        top, centre, mean = _mean_of_shares(
             query, dout, logsum, key_at, value_at, key_stride, value_stride, low, high, first, last, scale, width, ROWS,
             KEYS, WIDE, WIDEN,
         )  # fmt: skip
-    tl.store(delta_ptr + row, delta, mask=real)
+        tl.store(top_ptr + row, top, mask=real)
+        tl.store(centre_ptr + row, centre, mask=real)
+    tl.store(mean_ptr + row, mean, mask=real)
     dquery = tl.zeros([ROWS, WIDE], tl.float32)
     for block in range(whole, whole_end):
         dquery = _query_step(
-            query, dout, logsum, delta, key_at, value_at, key_stride, value_stride, block * KEYS, first, last, dquery,
-            scale, width, KEYS, WIDE, False, WIDEN,
+            query, dout, logsum, top, centre, mean, key_at, value_at, key_stride, value_stride, block * KEYS, first,
+            last, dquery, scale, width, KEYS, WIDE, False, WIDEN, FEW,
         )  # fmt: skip
     for edge in range(low, high - (whole_end - whole)):
         block = tl.where(edge < whole, edge, edge + (whole_end - whole))
         dquery = _query_step(
-            query, dout, logsum, delta, key_at, value_at, key_stride, value_stride, block * KEYS, first, last, dquery,
-            scale, width, KEYS, WIDE, True, WIDEN,
+            query, dout, logsum, top, centre, mean, key_at, value_at, key_stride, value_stride, block * KEYS, first,
+            last, dquery, scale, width, KEYS, WIDE, True, WIDEN, FEW,
         )  # fmt: skip
     tl.store(dquery_ptr + base + at, (dquery * unit).to(dquery_ptr.dtype.element_ty), mask=inside)
 
@@ -184,7 +207,9 @@ def _key_step(
     query_ptr: tl.tensor,
     dout_ptr: tl.tensor,
     logsum_ptr: tl.tensor,
-    delta_ptr: tl.tensor,
+    mean_ptr: tl.tensor,
+    top_ptr: tl.tensor,
+    centre_ptr: tl.tensor,
     first_ptr: tl.tensor,
     last_ptr: tl.tensor,
     start: tl.tensor,
@@ -197,6 +222,7 @@ def _key_step(
     WIDE: tl.constexpr,
     MASKED: tl.constexpr,
     WIDEN: tl.constexpr,
+    FEW: tl.constexpr,
 ) -> Any:
     """Add what one block of rows gives to the gradients of keys and values."""
     row = start + tl.arange(0, ROWS)
@@ -208,7 +234,7 @@ def _key_step(
     query = tl.load(query_ptr + base + at, mask=inside, other=0.0)
     dout = tl.load(dout_ptr + base + at, mask=inside, other=0.0)
     logsum = tl.load(logsum_ptr + row, mask=real, other=float("inf"))
-    delta = tl.load(delta_ptr + row, mask=real, other=0.0)
+    mean = tl.load(mean_ptr + row, mask=real, other=0.0)
     score = tl.dot(as_is(key, WIDEN), as_is(tl.trans(query), WIDEN), input_precision="ieee") * scale
     share = tl.exp2(score - logsum[None, :])
     if MASKED:
@@ -217,7 +243,11 @@ def _key_step(
         share = tl.where((place[:, None] >= first[None, :]) & (place[:, None] <= last[None, :]), share, 0.0)
     dvalue = tl.dot(as_is(share.to(dout.dtype), WIDEN), as_is(dout, WIDEN), dvalue, input_precision="ieee")
     dshare = tl.dot(as_is(value, WIDEN), as_is(tl.trans(dout), WIDEN), input_precision="ieee")
-    dscore = share * (dshare - delta[None, :])
+    if FEW:
+        top = tl.load(top_ptr + row, mask=real, other=-1)
+        centre = tl.load(centre_ptr + row, mask=real, other=0.0)
+        dshare = tl.where(place[:, None] == top[None, :], 0.0, dshare - centre[None, :])
+    dscore = share * (dshare - mean[None, :])
     dkey = tl.dot(as_is(dscore.to(query.dtype), WIDEN), as_is(query, WIDEN), dkey, input_precision="ieee")
     return dkey, dvalue
 
@@ -229,7 +259,9 @@ def key_kernel(
     value_ptr: tl.tensor,
     dout_ptr: tl.tensor,
     logsum_ptr: tl.tensor,
-    delta_ptr: tl.tensor,
+    mean_ptr: tl.tensor,
+    top_ptr: tl.tensor,
+    centre_ptr: tl.tensor,
     dkey_ptr: tl.tensor,
     dvalue_ptr: tl.tensor,
     first_ptr: tl.tensor,
@@ -250,6 +282,7 @@ def key_kernel(
     KEYS: tl.constexpr,
     WIDE: tl.constexpr,
     WIDEN: tl.constexpr,
+    FEW: tl.constexpr,
 ) -> None:
     """Write the gradients of one tile of keys and values of one segment; causal: the first tiles are the longest."""
     segment = tl.program_id(0)
@@ -277,14 +310,14 @@ def key_kernel(
     dvalue = tl.zeros([KEYS, WIDE], tl.float32)
     for block in range(whole, whole_end):
         dkey, dvalue = _key_step(
-            key, value, place, query_ptr, dout_ptr, logsum_ptr, delta_ptr, first_ptr, last_ptr, low + block * ROWS,
-            high, dkey, dvalue, scale, width, ROWS, WIDE, False, WIDEN,
+            key, value, place, query_ptr, dout_ptr, logsum_ptr, mean_ptr, top_ptr, centre_ptr, first_ptr,
+            last_ptr, low + block * ROWS, high, dkey, dvalue, scale, width, ROWS, WIDE, False, WIDEN, FEW,
         )  # fmt: skip
     for edge in range(0, blocks - (whole_end - whole)):
         block = tl.where(edge < whole, edge, edge + (whole_end - whole))
         dkey, dvalue = _key_step(
-            key, value, place, query_ptr, dout_ptr, logsum_ptr, delta_ptr, first_ptr, last_ptr, low + block * ROWS,
-            high, dkey, dvalue, scale, width, ROWS, WIDE, True, WIDEN,
+            key, value, place, query_ptr, dout_ptr, logsum_ptr, mean_ptr, top_ptr, centre_ptr, first_ptr,
+            last_ptr, low + block * ROWS, high, dkey, dvalue, scale, width, ROWS, WIDE, True, WIDEN, FEW,
         )  # fmt: skip
     at = (segment.to(tl.int64) * keys + place[:, None]) * width + wide[None, :]
     tl.store(dkey_ptr + at, (dkey * unit).to(dkey_ptr.dtype.element_ty), mask=inside)

@@ -4,7 +4,7 @@
 //
 //     P   (keys x rows)  = 2^(K Q^T - peak)                 not yet divided by the row's sum
 //     dP  (keys x rows)  = V dO^T                           with dO / sum in place of dO: the division costs nothing
-//     dS  (keys x rows)  = P * (dP - D)                     D = (dO / sum) . O, one number a row
+//     dS  (keys x rows)  = P * (dP - D)                     D = (dO / sum) . O, one number a row; in two parts
 //     dV  (keys x d)    += P  dO                            lanes along d
 //     dK  (keys x d)    += dS Q
 //     dQ^T (d x rows)   += K^T dS
@@ -43,7 +43,7 @@ struct Prepared {
     float *query, *query_t;  // scaled by scale * log2(e): BLOCK x d and d x BLOCK
     float *out, *out_t;      // dO / sum, likewise
     float* query_gradient_t;
-    alignas(64) float peak[BLOCK], inner[BLOCK];  // inner: D
+    alignas(64) float peak[BLOCK], centre[BLOCK], inner[BLOCK];  // D = centre + inner
 };
 
 struct Buffers {
@@ -66,7 +66,7 @@ void prepare(const Problem& p, const Gradients& g, int64_t row, int64_t stop, fl
     for (int lane = 0; lane < block.vectors * LANES; ++lane) {
         float *query = use.query + lane * d, *out = use.out + lane * d;
         const int64_t from = (row + lane) * d;
-        use.peak[lane] = use.inner[lane] = 0;
+        use.peak[lane] = use.centre[lane] = use.inner[lane] = 0;
         if (block.idle[lane]) {
             std::memset(query, 0, d * 4);
             std::memset(out, 0, d * 4);
@@ -91,12 +91,13 @@ void prepare(const Problem& p, const Gradients& g, int64_t row, int64_t stop, fl
 template <bool EDGE>
 STROP_INLINE void shares(const Prepared& rows, const Tile& tile, float* share, float* inner) {
     for (int v = tile.low; v < tile.high; ++v) {
-        const Vec peak = load(rows.peak + v * LANES), mean = load(rows.inner + v * LANES);
+        const Vec peak = load(rows.peak + v * LANES);
+        const Vec centre = load(rows.centre + v * LANES), mean = load(rows.inner + v * LANES);
         for (int j = 0; j < tile.keys; ++j) {
             float *p = share + j * BLOCK + v * LANES, *s = inner + j * BLOCK + v * LANES;
             Vec value = power_of_two(load(p) - peak);
             if (EDGE) value = sees(rows.block, v, tile.key + j) ? value : Vec{};
-            const Vec slope = value * (load(s) - mean);
+            const Vec slope = value * ((load(s) - centre) - mean);
             store(p, value);
             store(s, slope);
         }
@@ -104,26 +105,34 @@ STROP_INLINE void shares(const Prepared& rows, const Tile& tile, float* share, f
 }
 
 // D of rows with few keys, from their shares: the mean of dP. Where one share is nearly 1, dS is a small difference of
-// dP and D, and dO . O would round it away; summed like this, errors of dP and D cancel. Over many keys no share is
-// that large.
+// dP and D, and dO . O would round it away. So both are taken from a centre, dP of the largest share: there dP is then
+// exactly 0, and D is small. Over many keys no share is that large.
 void mean_of_shares(const Problem& p, int64_t segment, Prepared& rows, const Buffers& use) {
     const int64_t d = p.width;
     const float *key = p.keys_of(segment), *value = p.values_of(segment);
-    alignas(64) float shares[BLOCK] = {}, means[BLOCK] = {};
+    alignas(64) float largest[BLOCK] = {}, shares[BLOCK] = {}, means[BLOCK] = {};
     walk(rows.block, 0, p.keys, TILE, [&](const Tile& tile) {
         const int64_t at = tile.low * LANES, vectors = tile.high - tile.low;
         product<false>({key + tile.key * p.key_token, p.key_token, 1}, rows.query_t + at, BLOCK, use.share + at, BLOCK,
                        tile.keys, vectors, d);
         product<false>({value + tile.key * p.value_token, p.value_token, 1}, rows.out_t + at, BLOCK, use.inner + at,
                        BLOCK, tile.keys, vectors, d);
-        for (int v = tile.low; v < tile.high; ++v)
+        for (int v = tile.low; v < tile.high; ++v) {
+            const int64_t lane = v * LANES;
+            const Vec peak = load(rows.peak + lane);
+            Vec centre = load(rows.centre + lane), most = load(largest + lane);
+            Vec all = load(shares + lane), mean = load(means + lane);
             for (int j = 0; j < tile.keys; ++j) {
-                const int64_t place = j * BLOCK + v * LANES;
-                const Vec all = power_of_two(load(use.share + place) - load(rows.peak + v * LANES));
-                const Vec share = sees(rows.block, v, tile.key + j) ? all : Vec{};
-                store(shares + v * LANES, load(shares + v * LANES) + share);
-                store(means + v * LANES, load(means + v * LANES) + share * load(use.inner + place));
+                const Vec raised = power_of_two(load(use.share + j * BLOCK + lane) - peak);
+                const Vec share = sees(rows.block, v, tile.key + j) ? raised : Vec{};
+                const Vec slope = load(use.inner + j * BLOCK + lane);
+                const Vec next = share > most ? slope : centre;
+                mean += all * (centre - next) + share * (slope - next);
+                centre = next, most = larger(share, most), all += share;
             }
+            store(rows.centre + lane, centre), store(largest + lane, most);
+            store(shares + lane, all), store(means + lane, mean);
+        }
     });
     for (int lane = 0; lane < rows.block.count; ++lane)
         if (!rows.block.idle[lane]) rows.inner[lane] = means[lane] / shares[lane];
