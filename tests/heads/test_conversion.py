@@ -20,6 +20,7 @@ from strop.errors import UserError
 from strop.heads.conversion import CARD, CONFIG, INDEX, ROUTERS, convert, read_dense, weight_files, weights_hash
 from strop.heads.layout import HeadLayout, layout_for
 from strop.heads.modeling import MoHSettings, load
+from strop.heads.modeling.refusal import ATTENTION
 
 ONE_OF_EACH = HeadLayout(query_heads=HEADS, kv_groups=GROUPS, shared=(0, 4), active=2, choice="per_group")
 FREE = HeadLayout(query_heads=HEADS, kv_groups=GROUPS, shared=(), active=4)
@@ -105,6 +106,7 @@ def test_the_config_comes_back(tmp_path: Path, family: str) -> None:
         assert kept.pop(name) != dense.pop(name)
     assert MoHSettings.from_config(load(done.folder).config) == done.settings
     assert kept.pop("moh") == done.settings.to_dict()
+    assert kept.pop("attn_implementation") == ATTENTION
     assert kept == dense
     load(done.folder).save_pretrained(tmp_path / "again")
     again = load(tmp_path / "again")

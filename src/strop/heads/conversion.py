@@ -18,6 +18,7 @@ from typing import Any
 from strop.errors import UserError
 from strop.heads.layout import ActiveShare, active_share
 from strop.heads.modeling.families import FAMILIES, dense_family, is_causal, moh_type
+from strop.heads.modeling.refusal import ATTENTION, KEY
 from strop.heads.modeling.sameness import prove
 from strop.heads.modeling.settings import MoHSettings, head_counts
 
@@ -253,6 +254,7 @@ def _write(dense: Dense, settings: MoHSettings, out: Path) -> int:
     told |= {
         "model_type": moh_type(dense.family),
         "architectures": [f"MoH{name}" for name in dense.config.get("architectures") or ()],
+        KEY: ATTENTION,
         "moh": settings.to_dict(),
     }
     (out / CONFIG).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")

@@ -16,6 +16,7 @@ from strop.errors import UserError
 from strop.heads.attention import using
 from strop.heads.ceiling import DecoderShape
 from strop.heads.layout import HeadLayout
+from strop.heads.modeling.variants import dense_twin
 from strop.runs import derive_seed
 
 Step = Literal["layer", "prefill", "train", "decode"]
@@ -88,7 +89,7 @@ def open_profiled(folder: Path, *, lengths: Sequence[int], device: str = "cpu", 
     moh = _load(folder).to(device)
     return Profiled(
         moh=moh,
-        dense=_dense_twin(moh),
+        dense=dense_twin(moh),
         shape=DecoderShape.of(values),
         layouts=layouts,
         router=values["moh"].get("router", "learned"),
@@ -204,32 +205,6 @@ def _load(folder: Path) -> Any:
     import strop.heads  # noqa: F401  # makes the converted types known to transformers
 
     return transformers.AutoModelForCausalLM.from_pretrained(folder, attn_implementation="sdpa")
-
-
-def _dense_twin(moh: Any) -> Any:
-    """Return the model before its conversion, with the converted one's own tensors: nothing is held twice."""
-    import transformers
-
-    values = moh.config.to_dict()
-    base = values.pop("model_type").removeprefix(MARK)
-    for name in ("moh", "architectures", "transformers_version", "auto_map"):
-        values.pop(name, None)
-    config = transformers.AutoConfig.for_model(base, **values)
-    with torch.device("meta"):
-        skeleton = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
-    dense = skeleton.to_empty(device=next(iter(moh.parameters())).device)
-    missing = dense.load_state_dict(moh.state_dict(), strict=False, assign=True).missing_keys
-    if missing:
-        raise UserError("the converted model lacks weights of the dense one", value=", ".join(missing[:3]))
-    for own, theirs in zip(_tables(dense), _tables(moh), strict=True):
-        own.copy_(theirs)
-    dense.tie_weights()
-    return dense
-
-
-def _tables(model: nn.Module) -> list[Tensor]:
-    """Return the frequencies of rotary embedding, which belong to no state dict."""
-    return [buffer for name, buffer in model.named_buffers() if "rotary" in name]
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

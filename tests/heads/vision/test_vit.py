@@ -274,6 +274,8 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
     assert again.config.moh_settings == mixed(gates="paper", balance=0.02)
     with torch.no_grad():
         assert torch.equal(again(images()).logits, routed(images()).logits)
+    with pytest.raises(ValueError, match="mixture of heads"):
+        ViTForImageClassification.from_pretrained(tmp_path)
 
 
 @pytest.mark.slow

@@ -1,7 +1,8 @@
 """Decoders of transformers with routed heads, as model types of their own: ``moh_llama`` for ``llama``.
 
 A converted model keeps the dense model's weight names, config fields, cache and generation; its config adds ``moh``.
-Without strop, transformers does not know the type and says so; no code is ever loaded from a model folder.
+Without strop, transformers does not know the type and says so, and a dense class refuses the folder
+(`strop.heads.modeling.refusal`); no code is ever loaded from a model folder.
 
 When transformers' table of types is loaded (`strop.heads.registration`), a stand-in for each config class goes into it:
 the dense class may be half made at that moment. The config class itself is made when it is first used, and the model
@@ -14,6 +15,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from strop.errors import UserError
+from strop.heads.modeling.refusal import RefusedByDense
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -63,14 +65,14 @@ def config_class(family: str) -> type[PretrainedConfig]:
     dense: type[PretrainedConfig] = CONFIG_MAPPING[dense_family(family)]
 
     def finish(self: Any, **kwargs: Any) -> None:
-        dense.__post_init__(self, **kwargs)
+        super(made, self).__post_init__(**kwargs)
         if not hasattr(self, "moh"):
             self.moh = {}
         register_model(family)
 
     made: type[PretrainedConfig] = type(
         f"MoH{dense.__name__}",
-        (dense,),
+        (RefusedByDense, dense),
         {
             "__doc__": f"Config of a {family} decoder with mixture-of-head attention; `moh` tells its heads.",
             "__module__": __name__,

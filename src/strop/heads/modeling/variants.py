@@ -11,6 +11,7 @@ from strop.errors import UserError
 from strop.heads.layout import HeadLayout
 from strop.heads.modeling.attention import MoHAttention
 from strop.heads.modeling.families import dense_family
+from strop.heads.modeling.refusal import KEY
 
 
 @contextmanager
@@ -46,7 +47,7 @@ def dense_twin(model: Any) -> Any:
 
     told = model.config.to_dict()
     family = dense_family(told["model_type"])
-    for name in ("model_type", "moh", "architectures", "transformers_version"):
+    for name in ("model_type", "moh", "architectures", "transformers_version", KEY):
         told.pop(name, None)
     with torch.device("meta"):
         twin = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **told), attn_implementation="sdpa")

@@ -26,6 +26,7 @@ from transformers.models.vit.modeling_vit import ViTAttention, ViTEmbeddings, Vi
 
 from strop.errors import UserError
 from strop.heads.modeling.balance import MoHBalance
+from strop.heads.modeling.refusal import RefusedByDense
 from strop.heads.routers import HeadScores
 from strop.heads.visibility import Visible, from_mask
 from strop.heads.vision.attention import attend, balanced, router_of
@@ -33,7 +34,7 @@ from strop.heads.vision.registration import MODEL_TYPE
 from strop.heads.vision.settings import VisionSettings
 
 
-class MoHViTConfig(ViTConfig):  # type: ignore[misc]
+class MoHViTConfig(RefusedByDense, ViTConfig):  # type: ignore[misc]
     """ViT's config and ``moh``, the dict of `VisionSettings`; None is plain attention in every layer."""
 
     model_type = MODEL_TYPE
