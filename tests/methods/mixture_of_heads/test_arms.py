@@ -56,6 +56,18 @@ def test_pruned_and_routed_use_the_same_share(
         assert pruned.rows_per_group == routed.rows_per_group == active // 3
 
 
+def test_spread_by_importance() -> None:
+    """At 7 of 9 four heads go: the first layer matters ten times as much and keeps 8, the second loses the limit of 3.
+
+    Pruning keeps as many in each: all of NINE but head 0, and its six largest.
+    """
+    heads = Heads(active=7 / 9, choice="free", spread="importance")
+    importance = [[10 * one for one in NINE[0]], NINE[0]]
+    pruned, routed = (layouts(heads, arm, importance, kv_groups=3) for arm in ("pruned", "moh"))
+    assert [one.active for one in routed] == [8, 6]
+    assert [one.shared for one in pruned] == [tuple(range(1, 9)), (1, 2, 3, 6, 7, 8)]
+
+
 def test_a_share_that_does_not_divide_is_refused() -> None:
     with pytest.raises(UserError, match="share"):
         layouts(Heads(active=0.5, choice="per_group"), "moh", NINE, kv_groups=3)

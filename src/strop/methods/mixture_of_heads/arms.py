@@ -11,6 +11,7 @@ from typing import Literal
 
 from strop.heads.layout import HeadLayout, layout_for
 from strop.heads.sharing import first_heads, heads_of_each_group, important_heads, shared_heads
+from strop.heads.spreading import spread_by_importance
 from strop.methods.mixture_of_heads.config import Heads
 
 Arm = Literal["pruned", "moh"]
@@ -19,7 +20,8 @@ CONTROL, START = "dense", "start"
 """The dense model that is trained like the others, and the dense model as it was."""
 
 Importance = Sequence[Sequence[float]]
-"""What each query head of each layer matters, the larger the more; only the order within a layer counts."""
+"""What each query head of each layer matters, the larger the more. Within a layer only the order counts; between
+layers it counts where heads are spread by it."""
 
 
 def arm_name(heads: str, arm: Arm) -> str:
@@ -52,6 +54,8 @@ def layouts(heads: Heads, arm: Arm, importance: Importance, *, kv_groups: int) -
     routed = [
         layout_for(query_heads, kv_groups, active_share=heads.active, shared=one, choice=heads.choice) for one in shared
     ]
+    if heads.spread == "importance":
+        routed = spread_by_importance(routed, importance)
     if arm == "moh":
         return routed
     return [

@@ -63,6 +63,9 @@ class Heads(Config):
     shared_by: SharedBy = "importance"
     """Which heads are always on, and which ones pruning keeps: the first of the layer (the paper), the first of each
     KV group, or those that one calibration pass finds to matter most (ours)."""
+    spread: Literal["even", "importance"] = "even"
+    """Whether every layer uses as many heads (the paper's language models), or those give up more of them whose heads
+    matter less (ours; at most one unit more than evenly). `active` is the share of the whole model either way."""
     router: Literal["learned", "query_norm"] = "learned"
     """Weights on the layer's input (the paper's models from scratch), or the norms of the queries (its LLaMA3-8B)."""
     start: Literal["zero", "fitted"] = "fitted"
