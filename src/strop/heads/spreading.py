@@ -24,7 +24,7 @@ def spread_by_importance(even: Sequence[HeadLayout], importance: Sequence[Sequen
     both are the first layer's, which is left with two; the second keeps all four.
 
     Args:
-        even: The layouts of an even spread, a layer each.
+        even: The layouts of an even spread, a layer each; where heads are routed, at least one unit is active.
         importance: Of every query head of every layer, comparable between layers (`gradient_importance`).
 
     Returns:
