@@ -1,7 +1,10 @@
 """Every backend gives the output and the four gradients of dense attention with gates, computed in fp64.
 
-The error is the largest absolute one over the largest absolute value; the bound is 1e-5 in every case, also where a
-softmax leaves next to nothing of a gradient (one key with almost all weight): torch's own float32 attention fails.
+The error is the largest absolute one over the largest absolute value; the bound is 1e-5, also where a softmax leaves
+next to nothing of a gradient (one key with almost all weight): torch's own float32 attention fails. One thing no
+float32 output can give: a gate's gradient is the product of the output and its gradient, and where the terms of the
+only large ones cancel (one query with one head), the output's own rounding is more than 1e-5 of what is left. There,
+and for gates alone, an error of two roundings of the terms is allowed.
 
 A backend that cannot run here is skipped with its own reason.
 """
@@ -68,6 +71,16 @@ def in_double(problem: HeadProblem) -> HeadProblem:
     return replace(problem, **{name: getattr(problem, name).double() for name in names})
 
 
+def rounding_of_gates(problem: HeadProblem, gradient_bnh: Tensor) -> float:
+    """Return one rounding of all terms of a gate's gradient, of the largest gate, over the largest gradient.
+
+    Terms 1, 2 and -2.999 leave 0.001; one rounding of each is 2^-23 x 5.999, which is 7e-4 of it.
+    """
+    out_bhnd = naive_attention(problem.query_bhnd, problem.key_bgtd, problem.value_bgtd, problem.visible)
+    size_bhn = (out_bhnd * problem.cotangent_bhnd).abs().sum(-1) * problem.mask_bnh.permute(0, 2, 1)
+    return float(torch.finfo(torch.float32).eps * size_bhn.max() / gradient_bnh.abs().max())
+
+
 def check(case: HeadCase, backend: str, oracle: str = "oracle") -> None:
     """Compare a backend with the oracle on one case."""
     problem = build(case)
@@ -78,7 +91,10 @@ def check(case: HeadCase, backend: str, oracle: str = "oracle") -> None:
         raise
     want = gradients(in_double(problem), oracle)
     errors = {name: relative_error(g, w) for name, g, w in zip(NAMES, got, want, strict=True)}
-    assert all(error <= BOUND for error in errors.values()), (case, errors)
+    bounds = dict.fromkeys(NAMES, BOUND)
+    if errors["weight"] > BOUND:
+        bounds["weight"] = max(BOUND, 2 * rounding_of_gates(in_double(problem), want[-1]))
+    assert all(errors[name] <= bounds[name] for name in NAMES), (case, errors, bounds)
     assert all(torch.isfinite(g).all() for g in got), case
 
 
