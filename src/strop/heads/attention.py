@@ -66,6 +66,11 @@ def _known(name: str) -> str:
     return name
 
 
+def with_gradient(*tensors: Tensor | None) -> bool:
+    """Say whether a gradient may be asked of what is computed from these tensors now."""
+    return torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
+
+
 class Backend(Protocol):
     """A way to attend from packed rows: what each module of `strop.heads.backends` but the reference offers."""
 
@@ -131,8 +136,6 @@ def moh_attention(
         head_mask_bnh = empty_bnh.scatter(2, index_bnk, True)
     rows = _rows_known(batch * queries * heads, index_bnk, head_mask_bnh, plan)
     if backend == "auto":
-        with_gradient = query.requires_grad or key_bgtd.requires_grad or value_bgtd.requires_grad
-        training = with_gradient and torch.is_grad_enabled()
         backend = attention_backend(
             query,
             batch=batch,
@@ -141,7 +144,7 @@ def moh_attention(
             heads=heads,
             groups=groups,
             rows=rows,
-            training=training,
+            training=with_gradient(query, key_bgtd, value_bgtd),
         )
     if backend == "reference":
         out_bhnd = dense_attention(query, key_bgtd, value_bgtd, visible=visible, scale=scale)
@@ -176,7 +179,7 @@ def _attend_rows(
     backend: str,
 ) -> Tensor:
     if backend == "auto":
-        backend = rows_backend(query_rd, plan, training=torch.is_grad_enabled() and query_rd.requires_grad)
+        backend = rows_backend(query_rd, plan, training=with_gradient(query_rd))
     if backend == "reference":
         dense = dense_attention(plan.unpack(query_rd), key_bgtd, value_bgtd, visible=plan.visible, scale=scale)
         out_rd = plan.pack(dense)

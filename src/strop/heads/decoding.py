@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from strop.errors import UserError
-from strop.heads.attention import backend_now, load_backend
+from strop.heads.attention import backend_now, load_backend, with_gradient
 from strop.heads.backends.reference import gated_attention
 from strop.heads.choosing import decoding_backend
 from strop.heads.plan import routing_plan
@@ -70,7 +70,7 @@ def moh_decode(
     if name == "auto":
         name = decoding_backend(query_bh1d, key_bgtd, head_mask_bnh)
     arguments: dict[str, Any] = {"head_mask_bnh": head_mask_bnh, "visible": visible, "scale": scale}
-    if name == "native" and not _with_gradient(query_bh1d, key_bgtd, value_bgtd, gate_bnh):
+    if name == "native" and not with_gradient(query_bh1d, key_bgtd, value_bgtd, gate_bnh):
         from strop.heads.backends import native
 
         return native.decode(query_bh1d, key_bgtd, value_bgtd, gate_bnh=gate_bnh, **arguments)
@@ -82,10 +82,6 @@ def moh_decode(
     else:
         out_bh1d = _by_backend(name, query_bh1d, key_bgtd, value_bgtd, **arguments)
     return out_bh1d if gate_bnh is None else out_bh1d * gate_bnh.permute(0, 2, 1)[..., None].to(out_bh1d.dtype)
-
-
-def _with_gradient(*tensors: Tensor | None) -> bool:
-    return torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
 
 
 def _by_views(

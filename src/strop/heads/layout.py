@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from typing import Literal
 
 from strop.errors import UserError
@@ -90,28 +91,39 @@ class HeadLayout:
         """Query heads that read one KV head, m."""
         return self.query_heads // self.kv_groups
 
-    @property
+    @cached_property
     def routed(self) -> tuple[int, ...]:
         """Heads that are not shared, ascending."""
         shared = set(self.shared)
         return tuple(head for head in range(self.query_heads) if head not in shared)
 
-    @property
+    @cached_property
     def routed_groups(self) -> tuple[int, ...]:
         """KV groups that hold routed heads, ascending."""
         return tuple(sorted({head // self.heads_per_group for head in self.routed}))
 
-    @property
+    @cached_property
     def units(self) -> int:
         """Routed units among which one choice is made: E of the paper, a group's part of it, or groups."""
         if self.choice == "groups":
             return len(self.routed_groups)
         return len(self.routed) if self.choice == "free" else len(self.routed) // max(len(self.routed_groups), 1)
 
-    @property
+    @cached_property
     def choices(self) -> int:
         """Choices that a token makes in the layer: one, or one for each KV group with routed heads."""
         return len(self.routed_groups) if self.choice == "per_group" else min(len(self.routed), 1)
+
+    @cached_property
+    def sources(self) -> tuple[int, ...]:
+        """Where each head stands among the shared heads and then the routed units: whose weight and choice are its."""
+        places = {head: place for place, head in enumerate(self.shared)}
+        if self.choice == "groups":
+            place_of = {group: place for place, group in enumerate(self.routed_groups)}
+            places |= {head: len(self.shared) + place_of[head // self.heads_per_group] for head in self.routed}
+        else:
+            places |= {head: len(self.shared) + place for place, head in enumerate(self.routed)}
+        return tuple(places[head] for head in range(self.query_heads))
 
     @property
     def unit_name(self) -> str:
@@ -128,7 +140,7 @@ class HeadLayout:
         """Heads that one more active unit adds."""
         return {"free": 1, "per_group": len(self.routed_groups), "groups": self.heads_per_group}[self.choice]
 
-    @property
+    @cached_property
     def active_heads(self) -> int:
         """Heads that a token uses, shared and routed."""
         return len(self.shared) + self.active_routed_heads
@@ -138,7 +150,7 @@ class HeadLayout:
         """Active heads over all heads of the layer, 0 to 1."""
         return self.active_heads / self.query_heads
 
-    @property
+    @cached_property
     def rows_per_group(self) -> int | None:
         """Heads that every token uses in every KV group, where that is one number; else None."""
         if self.choice == "groups":

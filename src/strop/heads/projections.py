@@ -15,8 +15,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear
 
-from strop.heads.attention import backend_now
+from strop.heads.attention import backend_now, with_gradient
+from strop.heads.backends.native_calls import WIDTH_STEP, why_not
 from strop.heads.plan import RoutingPlan
+
+FEW_ROWS = 8
+"""New tokens up to which their weights' way from memory is what costs; for more a dense product is faster."""
 
 DENSE_SHARE = 0.65
 """Share of chosen pairs above which the dense product is faster than one for each head, which also gathers."""
@@ -91,6 +95,68 @@ def project_output(
     return out_ND.view(plan.batch, plan.queries, -1)
 
 
+def token_queries(
+    hidden_b1D: Tensor,
+    weight_qD: Tensor,
+    bias_q: Tensor | None,
+    *,
+    head_mask_bnh: Tensor,
+    backend: str = "auto",
+) -> Tensor:
+    """Project one new token of each row to its queries; (b, 1, q), of which only chosen heads' parts are to be read.
+
+    The native backend leaves the weights of other heads unread; else the dense product is made.
+
+    Args:
+        hidden_b1D: The layer's input.
+        weight_qD: The dense layer's weight.
+        bias_q: Its bias.
+        head_mask_bnh: (b, 1, h), True where the token uses a head.
+        backend: As in `project_queries`.
+    """
+    width = weight_qD.shape[0] // head_mask_bnh.shape[-1]
+    if _token_natively(backend, hidden_b1D, weight_qD, bias_q, model=weight_qD.shape[1], head_width=width):
+        from strop.heads.backends import native
+
+        return native.token_queries(hidden_b1D, weight_qD, bias_q, head_mask_bnh)
+    return linear(hidden_b1D, weight_qD, bias_q)
+
+
+def token_output(
+    wide_b1q: Tensor,
+    weight_Dq: Tensor,
+    bias_D: Tensor | None,
+    *,
+    head_mask_bnh: Tensor,
+    backend: str = "auto",
+) -> Tensor:
+    """Project what one new token's heads give, gates included; (b, 1, D).
+
+    Args:
+        wide_b1q: Zero for heads that were not chosen.
+        weight_Dq: The dense layer's weight.
+        bias_D: Its bias.
+        head_mask_bnh: (b, 1, h), True where the token uses a head.
+        backend: As in `project_queries`.
+    """
+    width = weight_Dq.shape[1] // head_mask_bnh.shape[-1]
+    if _token_natively(backend, wide_b1q, weight_Dq, bias_D, model=weight_Dq.shape[0], head_width=width):
+        from strop.heads.backends import native
+
+        return native.token_output(wide_b1q, weight_Dq, bias_D, head_mask_bnh)
+    return linear(wide_b1q, weight_Dq, bias_D)
+
+
+def _token_natively(
+    backend: str, token: Tensor, weight: Tensor, bias: Tensor | None, *, model: int, head_width: int
+) -> bool:
+    if token.shape[0] > FEW_ROWS or model % WIDTH_STEP or with_gradient(token, weight, bias):
+        return False
+    if torch.is_autocast_enabled(token.device.type):
+        return False
+    return _natively(backend, token, weight, bias, head_width=head_width)
+
+
 def _nearly_dense(plan: RoutingPlan) -> bool:
     return plan.rows > DENSE_SHARE * plan.batch * plan.queries * plan.heads
 
@@ -101,8 +167,6 @@ def _natively(backend: str, *tensors: Tensor | None, head_width: int) -> bool:
         return False
     if any(x is not None and (x.dtype != torch.float32 or x.device.type != "cpu") for x in tensors):
         return False
-    from strop.heads.backends.native_calls import why_not
-
     return all(x is None or why_not(x, head_width) is None for x in tensors)
 
 

@@ -9,6 +9,7 @@ is made, c choices of a token (1, or one for each KV group with routed heads), u
 from __future__ import annotations
 
 import warnings
+from contextlib import nullcontext
 from functools import lru_cache
 from typing import Literal, get_args
 
@@ -17,6 +18,8 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from strop.errors import UserError
+from strop.heads.attention import backend_now
+from strop.heads.backends import native_routing
 from strop.heads.gates import (
     STYLES,
     Style,
@@ -35,6 +38,8 @@ RouterKind = Literal["learned", "query_norm"]
 """Weights on the layer's input (ViT, DiT, models from scratch), or the norms of the queries (LLaMA3-8B)."""
 
 ROUTERS: tuple[RouterKind, ...] = get_args(RouterKind)
+
+INPUT_SCORES, QUERY_NORMS = "the router's scores of its input", "the norms of its queries"
 
 
 class HeadScores(nn.Module):
@@ -97,17 +102,29 @@ class LearnedRouter(nn.Module):
         self.routed = HeadScores(units, width) if units else None
         self.stage = HeadScores(2, width) if shared and units else None
 
-    def forward(self, hidden_bnD: Tensor) -> Routing:
-        """Route the tokens of one layer by its input (after the pre-norm)."""
+    def forward(self, hidden_bnD: Tensor, *, backend: str = "auto") -> Routing:
+        """Route the tokens of one layer by its input (after the pre-norm).
+
+        Args:
+            hidden_bnD: The layer's input.
+            backend: Of attention; ``native`` also routes at once where nothing is learned.
+        """
         layout = self.layout
-        shared_bns, routed_bnu, stage_bn2 = self._logits(hidden_bnD)
+        score_bnw, sizes = self._scores(hidden_bnD)
+        watched = self.training or torch.is_grad_enabled()
+        if self.routed is not None and not watched and _at_once(score_bnw, backend):
+            return native_routing.route(
+                score_bnw, layout, style=self.style, shared_scores=sizes[0], stages=sizes[2], what=INPUT_SCORES
+            )
+        refuse_bad_scores(score_bnw, what=INPUT_SCORES)
+        parts = torch.split(score_bnw, sizes, dim=-1)
+        shared_bns, routed_bnu, stage_bn2 = (part if size else None for part, size in zip(parts, sizes, strict=True))
         if routed_bnu is None:
             gate_bnh, _ = two_stage_gates(shared_bns, None, None, None, style=self.style)
             return Routing(mask_bnh=_constant_mask(layout, hidden_bnD), gate_bnh=gate_bnh)
         routed_bnce = _by_choice(layout, routed_bnu)
         picked_bnce = top_k(routed_bnce, layout.active)
         shared_gate, routed_gate = two_stage_gates(shared_bns, routed_bnce, stage_bn2, picked_bnce, style=self.style)
-        watched = self.training or torch.is_grad_enabled()
         return Routing(
             mask_bnh=_spread_mask(layout, picked_bnce),
             gate_bnh=_spread(layout, shared_gate, routed_gate),
@@ -115,18 +132,20 @@ class LearnedRouter(nn.Module):
             picked_bnce=picked_bnce,
         )
 
-    def _logits(self, hidden_bnD: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """Score everything in one product: reading the input is most of a router's cost."""
-        stages = (self.shared, self.routed, self.stage)
-        kept: list[Tensor] = [stage.weight for stage in stages if stage is not None]
-        weight_uD = kept[0] if len(kept) == 1 else torch.cat(kept)
-        dtype = routing_type(hidden_bnD)
-        with torch.autocast(hidden_bnD.device.type, enabled=False):  # it would round the scores to bfloat16
-            logits_bnu = linear(hidden_bnD.to(dtype), weight_uD.to(dtype))
-        refuse_bad_scores(logits_bnu, what="the router's scores of its input")
-        parts = iter(torch.split(logits_bnu, [weight.shape[0] for weight in kept], dim=-1))
-        shared, routed, stage = (next(parts) if stage is not None else None for stage in stages)
-        return shared, routed, stage
+    def _scores(self, hidden_bnD: Tensor) -> tuple[Tensor, list[int]]:
+        """Score shared heads, units and stages in one product, and say how many of each there are.
+
+        Reading the input is most of what a router computes.
+        """
+        scores = (self.shared, self.routed, self.stage)
+        weights: list[Tensor] = [each.weight for each in scores if each is not None]
+        weight_wD = weights[0] if len(weights) == 1 else torch.cat(weights)
+        dtype, kind = routing_type(hidden_bnD), hidden_bnD.device.type
+        # Autocast would round the scores to bfloat16. Switching it off takes longer than scoring one token.
+        exact = torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
+        with exact:
+            score_bnw = linear(hidden_bnD.to(dtype), weight_wD.to(dtype))
+        return score_bnw, [0 if each is None else each.weight.shape[0] for each in scores]
 
 
 class QueryNormRouter(nn.Module):
@@ -157,12 +176,21 @@ class QueryNormRouter(nn.Module):
             raise UserError("every head is always on: there is nothing to route", fix="use the fixed router")
         self.layout, self.straight_through = layout, straight_through
 
-    def forward(self, query_bnhd: Tensor) -> Routing:
-        """Route the tokens of one layer by its query projections."""
+    def forward(self, query_bnhd: Tensor, *, backend: str = "auto") -> Routing:
+        """Route the tokens of one layer by its query projections.
+
+        Args:
+            query_bnhd: The projections.
+            backend: Of attention; ``native`` also routes at once where nothing is learned.
+        """
         layout = self.layout
-        norm_bnce = self._norms(query_bnhd)
+        norm_bnu = self._norms(query_bnhd)
+        gated = self.straight_through and norm_bnu.requires_grad
+        if not (gated or self.training) and _at_once(norm_bnu, backend):
+            return native_routing.route(norm_bnu, layout, style=None, what=QUERY_NORMS)
+        refuse_bad_scores(norm_bnu, what=QUERY_NORMS)
+        norm_bnce = _by_choice(layout, norm_bnu)
         picked_bnce = top_k(norm_bnce, layout.active)
-        gated = self.straight_through and norm_bnce.requires_grad
         score_bnce = norm_score(norm_bnce) if gated or self.training else None
         gate_bnh = None
         if gated and score_bnce is not None:
@@ -183,11 +211,8 @@ class QueryNormRouter(nn.Module):
             units = layout.routed_groups
             query_bnhd = query_bnhd.reshape(*query_bnhd.shape[:2], layout.kv_groups, -1)
         if units[-1] - units[0] + 1 == len(units):  # a view, and no norms of shared heads
-            norm_bnu = _norms(query_bnhd[:, :, units[0] : units[-1] + 1], dtype)
-        else:
-            norm_bnu = _norms(query_bnhd, dtype).index_select(-1, _index(units, query_bnhd.device))
-        refuse_bad_scores(norm_bnu, what="the norms of its queries")
-        return _by_choice(layout, norm_bnu)
+            return _norms(query_bnhd[:, :, units[0] : units[-1] + 1], dtype)
+        return _norms(query_bnhd, dtype).index_select(-1, _index(units, query_bnhd.device))
 
 
 class FixedRouter(nn.Module):
@@ -210,7 +235,7 @@ class FixedRouter(nn.Module):
             )
         self.layout = layout
 
-    def forward(self, tokens_bn: Tensor) -> Routing:
+    def forward(self, tokens_bn: Tensor, *, backend: str = "auto") -> Routing:
         """Give every token of (b, n, ...) the same heads, without gates."""
         return Routing(mask_bnh=_constant_mask(self.layout, tokens_bn))
 
@@ -268,6 +293,11 @@ def _check_choice(layout: HeadLayout) -> None:
         )
 
 
+def _at_once(score_bnw: Tensor, backend: str) -> bool:
+    """Say whether the C++ library routes by these scores: where its attention may run and it takes them."""
+    return backend_now(backend) in {"auto", "native"} and native_routing.takes(score_bnw)
+
+
 def _norms(query_bnhd: Tensor, dtype: torch.dtype) -> Tensor:
     norm_bnh: Tensor = torch.linalg.vector_norm(query_bnhd, dim=-1, dtype=dtype)
     return norm_bnh
@@ -280,18 +310,6 @@ def _index(values: tuple[int, ...], device: torch.device) -> Tensor:
         return torch.tensor(values, device=device)
 
 
-@lru_cache(maxsize=512)
-def _sources(layout: HeadLayout) -> tuple[int, ...] | None:
-    """Say for every head where it stands among the shared heads and then the units; None where it is in order."""
-    shared = {head: place for place, head in enumerate(layout.shared)}
-    routed = {head: place for place, head in enumerate(layout.routed)}
-    if layout.choice == "groups":
-        place_of = {group: place for place, group in enumerate(layout.routed_groups)}
-        routed = {head: place_of[head // layout.heads_per_group] for head in layout.routed}
-    found = tuple(shared.get(head, len(shared) + routed.get(head, 0)) for head in range(layout.query_heads))
-    return None if found == tuple(range(layout.query_heads)) else found
-
-
 def _by_choice(layout: HeadLayout, units_bnu: Tensor) -> Tensor:
     return units_bnu.view(*units_bnu.shape[:2], layout.choices, layout.units)
 
@@ -301,8 +319,9 @@ def _spread(layout: HeadLayout, shared_bns: Tensor | None, routed_bnce: Tensor |
     parts = [] if shared_bns is None or not layout.shared else [shared_bns]
     parts += [] if routed_bnce is None else [routed_bnce.flatten(-2)]
     joined = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
-    sources = _sources(layout)
-    return joined if sources is None else joined.index_select(-1, _index(sources, joined.device))
+    if layout.sources == tuple(range(layout.query_heads)):
+        return joined
+    return joined.index_select(-1, _index(layout.sources, joined.device))
 
 
 def _spread_mask(layout: HeadLayout, picked_bnce: Tensor) -> Tensor:

@@ -27,16 +27,6 @@ CASES = (
 )
 
 
-@pytest.fixture(params=["avx512", "avx2"])
-def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Run the test with each instruction set that the processor has."""
-    monkeypatch.setenv("STROP_NATIVE_ISA", request.param)
-    reason = native.available()
-    if reason is not None:
-        pytest.skip(reason)
-    return str(request.param)
-
-
 def gradients(problem: HeadProblem, *, native_backend: bool) -> list[Tensor]:
     """Return output and gradients in query, key and value: ours, or by the definition in fp64."""
     tensors = [problem.query_bhnd, problem.key_bgtd, problem.value_bgtd]

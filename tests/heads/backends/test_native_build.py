@@ -63,6 +63,7 @@ def test_a_failed_build_gives_the_first_error(tmp_path: Path, compiler: list[str
     assert list((tmp_path / "cache" / "strop" / "native").iterdir()) == []
 
 
+@pytest.mark.usefixtures("fresh_build")
 def test_tried_once_in_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = tmp_path / "calls"
     monkeypatch.setenv("STROP_CXX", script(tmp_path / "silent++", f"echo x >> {calls}; exit 3"))

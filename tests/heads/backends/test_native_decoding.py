@@ -22,16 +22,6 @@ CASES = (
 )
 
 
-@pytest.fixture(params=["avx512", "avx2"])
-def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Run the test with each instruction set that the processor has."""
-    monkeypatch.setenv("STROP_NATIVE_ISA", request.param)
-    reason = native.available()
-    if reason is not None:
-        pytest.skip(reason)
-    return str(request.param)
-
-
 def last_token(case: HeadCase) -> HeadProblem:
     """Let the case's last token decode: its keys are those of all tokens, and every row but the first is padded."""
     problem = build(case)

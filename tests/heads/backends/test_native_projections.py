@@ -12,6 +12,8 @@ from strop.errors import UserError
 from strop.heads.backends import native
 
 BOUND = 2e-6
+pytestmark = pytest.mark.usefixtures("isa")
+
 CASES = (
     (HeadCase(queries=1, groups=1, heads_per_group=4, chosen=2), 64),
     (HeadCase(queries=150, batch=2, groups=2, heads_per_group=2, chosen=2, routing="skewed"), 256),
@@ -19,16 +21,6 @@ CASES = (
     (HeadCase(queries=70, batch=3, groups=2, heads_per_group=4, chosen=4, width=128), 1100),
     (HeadCase(queries=90, groups=2, heads_per_group=2, chosen=4, width=16), 30),
 )
-
-
-@pytest.fixture(params=["avx512", "avx2"], autouse=True)
-def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Run every test with each instruction set that the processor has."""
-    monkeypatch.setenv("STROP_NATIVE_ISA", request.param)
-    reason = native.available()
-    if reason is not None:
-        pytest.skip(reason)
-    return str(request.param)
 
 
 def normal(*shape: int) -> Tensor:

@@ -19,9 +19,19 @@ from strop.heads.backends.native_build import load
 from strop.heads.backends.native_calls import address, call, require, require_shapes, why_not
 from strop.heads.backends.native_decoding import decode
 from strop.heads.backends.native_projections import project_output, project_queries
+from strop.heads.backends.native_token_projections import token_output, token_queries
 from strop.heads.plan import RoutingPlan
 
-__all__ = ["attend", "available", "decode", "missing", "project_output", "project_queries"]
+__all__ = [
+    "attend",
+    "available",
+    "decode",
+    "missing",
+    "project_output",
+    "project_queries",
+    "token_output",
+    "token_queries",
+]
 
 WANTED_TASKS = 8
 FEWEST_KEYS = 1024

@@ -53,11 +53,12 @@ class BuildError(Exception):
     """Why there is no library; becomes `Built.why`."""
 
 
+@cache
 def load() -> Built:
     """Return the library for this processor, built now if it is not in the cache; tried once in a process.
 
-    The environment may name the compiler (``STROP_CXX``, else ``CXX``) and a narrower instruction set
-    (``STROP_NATIVE_ISA=avx2``).
+    The environment, which is read then, may name the compiler (``STROP_CXX``, else ``CXX``) and a narrower instruction
+    set (``STROP_NATIVE_ISA=avx2``).
     """
     named = os.environ.get("STROP_CXX") or os.environ.get("CXX")
     return _load(named, os.environ.get("STROP_NATIVE_ISA"))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from strop.errors import UserError
-from strop.heads.attention import backend_now, moh_attention
+from strop.heads.attention import backend_now, moh_attention, with_gradient
 from strop.heads.backends.reference import dense_attention
 from strop.heads.balance import inject, load_balance
 from strop.heads.choosing import attention_backend
@@ -24,7 +24,7 @@ from strop.heads.modeling.rotation import rotation_of
 from strop.heads.modeling.settings import MoHSettings
 from strop.heads.modeling.sight import Seen, Sight
 from strop.heads.plan import RoutingPlan, routing_plan
-from strop.heads.projections import project_output, project_queries
+from strop.heads.projections import project_output, project_queries, token_output, token_queries
 from strop.heads.routers import make_router
 from strop.heads.routing import Routing
 
@@ -126,7 +126,8 @@ class MoHAttention(nn.Module):
         layer = _Layer(key_bgtd, value_bgtd, seen, cos_bnd.expand(b, -1, -1), sin_bnd.expand(b, -1, -1))
         dense_query = self.q_proj(hidden_states) if self.router.reads == "query" else None
         routing: Routing = self.router(
-            hidden_states if dense_query is None else dense_query.view(b, n, -1, self.head_dim)
+            hidden_states if dense_query is None else dense_query.view(b, n, -1, self.head_dim),
+            backend=self.settings.backend,
         )
         backend = self._backend(hidden_states, routing, layer)
         if backend == "reference":
@@ -146,7 +147,7 @@ class MoHAttention(nn.Module):
         if self._learns_from_all(routing):
             return "reference"
         b, n, _ = hidden_bnD.shape
-        training = torch.is_grad_enabled() and (hidden_bnD.requires_grad or self.q_proj.weight.requires_grad)
+        training = with_gradient(hidden_bnD, self.q_proj.weight)
         if n == 1:
             # On an accelerator a token's heads save nothing but reads, and a group is read for any of its heads.
             idle = layout.choice == "groups" or layout.heads_per_group == 1 or hidden_bnD.device.type == "cpu"
@@ -185,19 +186,24 @@ class MoHAttention(nn.Module):
         return self.rotation(self._heads(projected, self.q_norm), layer.cos_bnd, layer.sin_bnd)
 
     def _one_token(self, hidden_b1D: Tensor, dense_query: Tensor | None, routing: Routing, layer: _Layer) -> Tensor:
-        """Attend from one token behind a cache; KV groups of which no head was chosen are not read."""
+        """Attend from one token behind a cache; what only heads that it did not choose need is not read."""
+        chosen: dict[str, Any] = {"head_mask_bnh": routing.mask_bnh, "backend": self.settings.backend}
+        if dense_query is None and _plain(self.q_proj) and not self._joint(self.q_norm):
+            dense_query = token_queries(hidden_b1D, self.q_proj.weight, self.q_proj.bias, **chosen)
         kind = layer.value_bgtd.dtype
         out_bh1d = moh_decode(
             self._all_queries(hidden_b1D, dense_query, layer).to(kind),
             layer.key_bgtd.to(kind),
             layer.value_bgtd,
-            head_mask_bnh=routing.mask_bnh,
             gate_bnh=routing.gate_bnh,
             visible=layer.seen.visible,
             scale=self.scaling,
-            backend=self.settings.backend,
+            **chosen,
         )
-        output: Tensor = self.o_proj(out_bh1d.transpose(1, 2).flatten(2))
+        out_b1q = out_bh1d.transpose(1, 2).flatten(2)
+        if _plain(self.o_proj):
+            return token_output(out_b1q, self.o_proj.weight, self.o_proj.bias, **chosen)
+        output: Tensor = self.o_proj(out_b1q)
         return output
 
     def _attend_all(self, query_bhnd: Tensor, layer: _Layer) -> Tensor:

@@ -38,22 +38,6 @@ struct Task {
     int count;                              // chosen heads
 };
 
-// The sums of eight vectors.
-STROP_INLINE __m256 sums_of_eight(const Vec* v) {
-    __m256 half[8];
-#pragma GCC unroll 8
-    for (int i = 0; i < 8; ++i) {
-#if defined(__AVX512F__)
-        half[i] = _mm256_add_ps(_mm512_castps512_ps256((__m512)v[i]), _mm512_extractf32x8_ps((__m512)v[i], 1));
-#else
-        half[i] = (__m256)v[i];
-#endif
-    }
-    const __m256 low = _mm256_hadd_ps(_mm256_hadd_ps(half[0], half[1]), _mm256_hadd_ps(half[2], half[3]));
-    const __m256 high = _mm256_hadd_ps(_mm256_hadd_ps(half[4], half[5]), _mm256_hadd_ps(half[6], half[7]));
-    return _mm256_add_ps(_mm256_permute2f128_ps(low, high, 0x20), _mm256_permute2f128_ps(low, high, 0x31));
-}
-
 // Scores of eight keys for R heads.
 template <int R>
 STROP_INLINE void score_keys(const float* const* key, const float* query, int64_t d, float* score) {

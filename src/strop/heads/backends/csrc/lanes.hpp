@@ -2,7 +2,7 @@
 // LANES.
 //
 // GCC's vector extension (clang has it too) gives +, *, comparisons and ?:. Intrinsics are used only where it has no
-// word: the exponential and the 8 x 8 transpose.
+// word: the exponential, the 8 x 8 transpose and sums across lanes.
 #pragma once
 
 #include <cstdint>
@@ -44,6 +44,22 @@ STROP_INLINE float sum(Vec value) {
     float total = 0;
     for (int lane = 0; lane < LANES; ++lane) total += value[lane];
     return total;
+}
+
+// The sums of eight vectors.
+STROP_INLINE __m256 sums_of_eight(const Vec* v) {
+    __m256 half[8];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) {
+#if defined(__AVX512F__)
+        half[i] = _mm256_add_ps(_mm512_castps512_ps256((__m512)v[i]), _mm512_extractf32x8_ps((__m512)v[i], 1));
+#else
+        half[i] = (__m256)v[i];
+#endif
+    }
+    const __m256 low = _mm256_hadd_ps(_mm256_hadd_ps(half[0], half[1]), _mm256_hadd_ps(half[2], half[3]));
+    const __m256 high = _mm256_hadd_ps(_mm256_hadd_ps(half[4], half[5]), _mm256_hadd_ps(half[6], half[7]));
+    return _mm256_add_ps(_mm256_permute2f128_ps(low, high, 0x20), _mm256_permute2f128_ps(low, high, 0x31));
 }
 
 // 2^x with a relative error under 7e-8: rounded nearly as well as float32 can. The polynomial is the minimax fit of 2^f

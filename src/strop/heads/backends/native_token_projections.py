@@ -1,0 +1,70 @@
+"""Projections of one new token's chosen heads by the C++ kernels: the weights of other heads are not read.
+
+Shapes: b batch rows, n queries (1), h query heads, d head width, q = h * d, D model width.
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+import torch
+from torch import Tensor
+
+from strop.errors import UserError
+from strop.heads.backends.native_calls import WIDTH_STEP, address, call, require, require_shapes
+
+
+class _TokenProjection(ctypes.Structure):
+    """`TokenProjection` of csrc/token_projections.cpp."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("token", "weight", "bias", "chosen")),
+        *((name, ctypes.c_int64) for name in ("batch", "heads", "width", "hidden")),
+    )
+
+
+def token_queries(hidden_b1D: Tensor, weight_qD: Tensor, bias_q: Tensor | None, head_mask_bnh: Tensor) -> Tensor:
+    """Project one token of each row to the queries of its heads; (b, 1, q), zero for other heads. No gradient.
+
+    Args:
+        hidden_b1D: The layer's input; D is a multiple of 16.
+        weight_qD: The dense layer's weight.
+        bias_q: Its bias.
+        head_mask_bnh: True where the token uses a head.
+    """
+    return _project("strop_token_queries", hidden_b1D, weight_qD, bias_q, head_mask_bnh, model=weight_qD.shape[1])
+
+
+def token_output(wide_b1q: Tensor, weight_Dq: Tensor, bias_D: Tensor | None, head_mask_bnh: Tensor) -> Tensor:
+    """Project what a token's heads give back; (b, 1, D). No gradient.
+
+    Args:
+        wide_b1q: What the heads give, gates included; only chosen heads' parts are read.
+        weight_Dq: The dense layer's weight; D is a multiple of 16.
+        bias_D: Its bias.
+        head_mask_bnh: True where the token uses a head.
+    """
+    return _project("strop_token_output", wide_b1q, weight_Dq, bias_D, head_mask_bnh, model=weight_Dq.shape[0])
+
+
+def _project(
+    name: str, token_b1x: Tensor, weight: Tensor, bias: Tensor | None, head_mask_bnh: Tensor, *, model: int
+) -> Tensor:
+    batch, _, heads = head_mask_bnh.shape
+    out_width, in_width = weight.shape
+    wide = in_width if name == "strop_token_output" else out_width
+    require(token_b1x, weight, bias, head_width=wide // heads)
+    if model % WIDTH_STEP:
+        raise UserError(
+            f"the native kernels want a model width that is a multiple of {WIDTH_STEP}", value=model, fix="use linear"
+        )
+    require_shapes(
+        token=(token_b1x.shape, (batch, 1, in_width)),
+        head_mask_bnh=(head_mask_bnh.shape, (batch, 1, wide // (wide // heads))),
+        bias=((out_width,) if bias is None else bias.shape, (out_width,)),
+    )
+    kept = token_b1x.contiguous(), weight.contiguous(), bias, head_mask_bnh.bool().contiguous()
+    out = torch.empty(batch, 1, out_width)
+    sizes = batch, heads, wide // heads, model
+    call(name, _TokenProjection(*(address(x) for x in kept), *sizes), out)
+    return out
