@@ -66,6 +66,17 @@ def test_importance_is_shared_layer_by_layer(source: Path) -> None:
         settings_for(source, Request(active=0.75, sharing="importance"))
 
 
+def test_heads_are_spread_over_layers_by_importance(source: Path) -> None:
+    """Of 4 heads a group, 3 active: the first layer matters least and gives up a step of the last one too."""
+    importance = [[float(layer + 1)] * HEADS for layer in range(LAYERS)]
+    asked = Request(active=0.75, sharing="none", spread="importance")
+    found = settings_for(source, asked, importance=importance)
+    assert asked.weighs
+    assert [layout.active for layout in found.layers] == [2, *[3] * (LAYERS - 2), 4]
+    with pytest.raises(UserError, match="importances do not fit"):
+        settings_for(source, asked)
+
+
 def test_importance_is_measured_on_texts(tmp_path: Path) -> None:
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast

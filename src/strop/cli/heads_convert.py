@@ -42,9 +42,13 @@ def convert_command(
         Literal["first-half", "one-per-group", "none", "importance"] | None,
         typer.Option(help="Heads that are always on; by default what makes the share, one of each group if possible."),
     ] = None,
+    spread: Annotated[
+        Literal["even", "importance"],
+        typer.Option(help="As many heads in every layer, or fewer in layers whose heads matter less."),
+    ] = "even",
     calibrate: Annotated[
         Path | None,
-        typer.Option(metavar="TEXTS", help="For --shared importance: a .txt, or a table with text; a few by default."),
+        typer.Option(metavar="TEXTS", help="What importance is measured on: a .txt, or a table with text."),
     ] = None,
     gates: Annotated[
         Literal["released", "paper"], typer.Option(help="Of a learned router: as in the authors' code, or literally.")
@@ -67,6 +71,7 @@ def convert_command(
 
     Examples:
         strop heads convert builtin:smollm2-135m --active 2/3 --out smollm2-moh
+        strop heads convert builtin:smollm2-135m --active 7/9 --choice free --spread importance --out smollm2-moh
         strop heads convert llama3-8b --active 0.75 --router query-norm --choice free --shared first-half --out moh
     """
     from strop.heads.conversion import convert, refuse_existing
@@ -79,6 +84,7 @@ def convert_command(
         router=ROUTERS[router],
         choice=CHOICES[choice] if choice else None,
         sharing=SHARED[shared] if shared else None,
+        spread=spread,
         gates=gates,
         straight_through=straight_through,
     )
@@ -89,7 +95,7 @@ def convert_command(
         if from_authors:
             done = import_authors(source, out, straight_through=straight_through)
         else:
-            weights = _importance(source, calibrate, quiet=quiet or as_json) if shared == "importance" else None
+            weights = _importance(source, calibrate, quiet=quiet or as_json) if request.weighs else None
             done = convert(source, settings_for(source, request, importance=weights), out)
     if as_json:
         print_json(_payload(done))

@@ -157,12 +157,11 @@ def _tokens(queries: int, keys: int) -> int:
     return keys if queries == keys else isqrt(2 * queries * keys)
 
 
-def decoding_backend(query_bh1d: Tensor, key_bgtd: Tensor, head_mask_bnh: Tensor) -> str:
-    """Return the backend for one new token; counts the mask on a CPU."""
+def decoding_backend(query_bh1d: Tensor, key_bgtd: Tensor, *, share: float) -> str:
+    """Return the backend for one new token that uses a share of its heads; only a CPU asks for the share."""
     heads, width = query_bh1d.shape[1], query_bh1d.shape[-1]
     if query_bh1d.device.type != "cpu":
         return "triton" if _why_not("triton", query_bh1d.device, query_bh1d.dtype, width) is None else "reference"
-    share = float(head_mask_bnh.sum()) / max(1, head_mask_bnh.numel())
     grouped, threads = key_bgtd.shape[1] < heads, torch.get_num_threads()
     return _chosen("decode", grouped, key_bgtd.shape[2], share, heads, width, query_bh1d.dtype, threads, True)
 

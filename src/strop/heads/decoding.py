@@ -68,7 +68,8 @@ def moh_decode(
     scale = d**-0.5 if scale is None else scale
     name = backend_now(backend)
     if name == "auto":
-        name = decoding_backend(query_bh1d, key_bgtd, head_mask_bnh)
+        share = 1.0 if query_bh1d.device.type != "cpu" else float(head_mask_bnh.sum()) / max(1, head_mask_bnh.numel())
+        name = decoding_backend(query_bh1d, key_bgtd, share=share)
     arguments: dict[str, Any] = {"head_mask_bnh": head_mask_bnh, "visible": visible, "scale": scale}
     if name == "native" and not with_gradient(query_bh1d, key_bgtd, value_bgtd, gate_bnh):
         from strop.heads.backends import native

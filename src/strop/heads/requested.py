@@ -14,6 +14,7 @@ from strop.heads.layout import Choice, HeadLayout, layout_for
 from strop.heads.modeling.settings import MoHSettings, StraightThrough
 from strop.heads.routers import RouterKind
 from strop.heads.sharing import Sharing, shared_heads
+from strop.heads.spreading import Spread, spread_by_importance
 
 CHOICES: tuple[Choice, ...] = get_args(Choice)
 UNTOLD: tuple[Sharing, ...] = ("per_group", "none", "first")
@@ -27,11 +28,12 @@ class Request:
     """A conversion in a user's words.
 
     Attributes:
-        active: Active heads over all heads of a layer, shared ones included.
+        active: Active heads over all heads of a layer, shared ones included; of the model, where they are spread.
         router: How tokens choose.
         choice: Among what; heads of each KV group for grouped queries by default, else heads of the layer.
         sharing: Rule for the heads that are always on. By default one of each KV group, else none, else the first half:
             the first that makes the share with two or more picks a choice, or else that makes the share.
+        spread: Over the layers.
         gates: Of a learned router.
         straight_through: Of a query-norm router.
     """
@@ -40,8 +42,14 @@ class Request:
     router: RouterKind = "learned"
     choice: Choice | None = None
     sharing: Sharing | None = None
+    spread: Spread = "even"
     gates: Style = "released"
     straight_through: StraightThrough = "selected"
+
+    @property
+    def weighs(self) -> bool:
+        """Whether the heads' importance must be measured."""
+        return "importance" in {self.sharing, self.spread}
 
 
 def settings_for(source: Path, request: Request, *, importance: Sequence[Sequence[float]] | None = None) -> MoHSettings:
@@ -50,7 +58,7 @@ def settings_for(source: Path, request: Request, *, importance: Sequence[Sequenc
     Args:
         source: Folder of the dense model.
         request: What is asked.
-        importance: (layers, heads), for shared heads by importance.
+        importance: (layers, heads), where the request weighs heads.
 
     Raises:
         UserError: The model cannot be converted, or no layout has that share; the nearest shares are named.
@@ -60,6 +68,8 @@ def settings_for(source: Path, request: Request, *, importance: Sequence[Sequenc
     if choice not in CHOICES:
         raise UserError("tokens cannot choose among that", value=choice, alternatives=CHOICES)
     layouts = _layouts(dense, request, choice, importance)
+    if request.spread == "importance":
+        layouts = spread_by_importance(layouts, importance or ())
     return MoHSettings(
         layers=tuple(layouts),
         router=request.router,

@@ -8,9 +8,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 from strop.errors import UserError
 from strop.heads.layout import HeadLayout
+
+Spread = Literal["even", "importance"]
+"""As many heads in every layer (the paper's language models), or fewer in layers whose heads matter less (ours)."""
 
 
 def spread_by_importance(even: Sequence[HeadLayout], importance: Sequence[Sequence[float]]) -> list[HeadLayout]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -60,8 +61,8 @@ def _unfit(tensor: Tensor, head_width: int) -> str | None:
     return None
 
 
-def call(name: str, *arguments: object) -> None:
-    """Call a function of the library with as many threads as torch uses; tensors become their addresses.
+def call(name: str, *arguments: Tensor | ctypes.Structure | None) -> None:
+    """Call a function of the library with as many threads as torch uses; arguments become their addresses.
 
     Raises:
         UserError: There is no library here.
@@ -70,8 +71,8 @@ def call(name: str, *arguments: object) -> None:
     if built.library is None:
         raise _refusal(built.why or "it was not built")
     function = getattr(built.library, name)
-    code = function(*(_converted(argument) for argument in arguments), torch.get_num_threads())
-    if code:
+    function.argtypes = _types(len(arguments))
+    if function(*map(_reference, arguments), torch.get_num_threads()):
         raise MemoryError("the native attention kernels got no memory for their buffers")
 
 
@@ -79,11 +80,14 @@ def _refusal(reason: str) -> UserError:
     return UserError("this attention backend cannot run here", value="native", why=reason)
 
 
-def _converted(argument: object) -> object:
-    """Turn an argument into what ctypes takes."""
-    if isinstance(argument, Tensor):
-        return ctypes.c_void_p(argument.data_ptr())
-    return ctypes.byref(argument) if isinstance(argument, ctypes.Structure) else argument
+@lru_cache
+def _types(addresses: int) -> tuple[object, ...]:
+    """Return the types of so many addresses and the number of threads: a bare address would be cut to 32 bits."""
+    return (*(ctypes.c_void_p,) * addresses, ctypes.c_int)
+
+
+def _reference(argument: Tensor | ctypes.Structure | None) -> object:
+    return ctypes.byref(argument) if isinstance(argument, ctypes.Structure) else address(argument)
 
 
 def address(tensor: Tensor | None) -> int | None:

@@ -38,7 +38,7 @@ class _Choice(ctypes.Structure):
 class _Chosen(ctypes.Structure):
     """`Chosen` of csrc/routing.cpp."""
 
-    _fields_ = tuple((name, ctypes.c_void_p) for name in ("mask", "picked", "gate"))
+    _fields_ = (*((name, ctypes.c_void_p) for name in ("mask", "picked", "gate")), ("unfit", ctypes.c_int64))
 
 
 def takes(score: Tensor) -> bool:
@@ -75,9 +75,8 @@ def route(
     kind = WITHOUT_GATES if style is None else STYLES.index(style)
     choice = _Choice(address(score_bnw), _numbers(layout.sources), *sizes, stages, kind)
     chosen = _Chosen(*(address(x) for x in (mask_bnh, picked_bnce, gate_bnh)))
-    bad = ctypes.c_int64()
-    call("strop_route", choice, chosen, ctypes.byref(bad))
-    if bad.value:
+    call("strop_route", choice, chosen)
+    if chosen.unfit:
         refuse_bad_scores(score_bnw, what=what)
     return Routing(mask_bnh=mask_bnh, gate_bnh=gate_bnh, picked_bnce=picked_bnce)
 

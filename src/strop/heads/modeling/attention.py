@@ -16,7 +16,7 @@ from strop.errors import UserError
 from strop.heads.attention import backend_now, moh_attention, with_gradient
 from strop.heads.backends.reference import dense_attention
 from strop.heads.balance import inject, load_balance
-from strop.heads.choosing import attention_backend
+from strop.heads.choosing import attention_backend, decoding_backend
 from strop.heads.decoding import moh_decode
 from strop.heads.layout import HeadLayout
 from strop.heads.modeling.balance import MoHBalance
@@ -33,13 +33,25 @@ PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj")
 
 @dataclass(frozen=True)
 class _Layer:
-    """What a pass through one layer needs besides the query: keys and values, what is seen, the rotation."""
+    """What a pass through one layer has made before it attends.
+
+    Attributes:
+        key_bgtd: Keys, rotated.
+        value_bgtd: Values.
+        seen: Which keys each token sees.
+        cos_bnd: The places' cosine.
+        sin_bnd: The places' sine.
+        query_bh1d: Of one new token: the queries of at least its chosen heads, rotated.
+        dense_query: (b, n, h d), all query projections, not rotated, where the router reads them.
+    """
 
     key_bgtd: Tensor
     value_bgtd: Tensor
     seen: Seen
     cos_bnd: Tensor
     sin_bnd: Tensor
+    query_bh1d: Tensor | None
+    dense_query: Tensor | None
 
 
 class MoHAttention(nn.Module):
@@ -118,24 +130,30 @@ class MoHAttention(nn.Module):
         cache = past_key_values if cache is None else cache
         b, n, _ = hidden_states.shape
         cos_bnd, sin_bnd = position_embeddings
-        key_bgtd = self.rotation(self._heads(self.k_proj(hidden_states), self.k_norm), cos_bnd, sin_bnd)
-        value_bgtd = self.v_proj(hidden_states).view(b, n, -1, self.head_dim).transpose(1, 2)
-        if cache is not None:
-            key_bgtd, value_bgtd = cache.update(key_bgtd, value_bgtd, self.layer_idx, kwargs=kwargs)
-        seen = self.sight.of(attention_mask, batch=b, queries=n, keys=key_bgtd.shape[2], device=hidden_states.device)
-        layer = _Layer(key_bgtd, value_bgtd, seen, cos_bnd.expand(b, -1, -1), sin_bnd.expand(b, -1, -1))
         dense_query = self.q_proj(hidden_states) if self.router.reads == "query" else None
         routing: Routing = self.router(
             hidden_states if dense_query is None else dense_query.view(b, n, -1, self.head_dim),
             backend=self.settings.backend,
         )
+        key_bgtd = self._heads(self.k_proj(hidden_states), self.k_norm)
+        query_bh1d = self._token_queries(hidden_states, dense_query, routing) if n == 1 else None
+        if query_bh1d is None:
+            key_bgtd = self.rotation(key_bgtd, cos_bnd, sin_bnd)
+        else:
+            query_bh1d, key_bgtd = self.rotation.both(query_bh1d, key_bgtd, cos_bnd, sin_bnd)
+        value_bgtd = self.v_proj(hidden_states).view(b, n, -1, self.head_dim).transpose(1, 2)
+        if cache is not None:
+            key_bgtd, value_bgtd = cache.update(key_bgtd, value_bgtd, self.layer_idx, kwargs=kwargs)
+        seen = self.sight.of(attention_mask, batch=b, queries=n, keys=key_bgtd.shape[2], device=hidden_states.device)
+        places = cos_bnd.expand(b, -1, -1), sin_bnd.expand(b, -1, -1)
+        layer = _Layer(key_bgtd, value_bgtd, seen, *places, query_bh1d, dense_query)
         backend = self._backend(hidden_states, routing, layer)
         if backend == "reference":
-            output = self._all_heads(hidden_states, dense_query, routing, layer)
-        elif n == 1:
-            output = self._one_token(hidden_states, dense_query, routing, layer)
+            output = self._all_heads(hidden_states, routing, layer)
+        elif query_bh1d is not None:
+            output = self._one_token(query_bh1d, routing, layer, backend=backend)
         else:
-            output = self._chosen_heads(hidden_states, dense_query, routing, layer, backend=backend)
+            output = self._chosen_heads(hidden_states, routing, layer, backend=backend)
         return self._balanced(output, routing, seen), None
 
     def _backend(self, hidden_bnD: Tensor, routing: Routing, layer: _Layer) -> str:
@@ -148,10 +166,14 @@ class MoHAttention(nn.Module):
             return "reference"
         b, n, _ = hidden_bnD.shape
         training = with_gradient(hidden_bnD, self.q_proj.weight)
-        if n == 1:
+        if layer.query_bh1d is not None:
             # On an accelerator a token's heads save nothing but reads, and a group is read for any of its heads.
             idle = layout.choice == "groups" or layout.heads_per_group == 1 or hidden_bnD.device.type == "cpu"
-            return named if idle and not training else "reference"
+            if training or not idle:
+                return "reference"
+            if named != "auto":
+                return named
+            return decoding_backend(layer.query_bh1d, layer.value_bgtd, share=layout.active_share)
         if named != "auto":
             return named
         return attention_backend(
@@ -171,8 +193,12 @@ class MoHAttention(nn.Module):
         exact = self.settings.router == "query_norm" and self.settings.straight_through == "exact"
         return exact and routing.gate_bnh is not None and torch.is_grad_enabled()
 
-    def _all_heads(self, hidden_bnD: Tensor, dense_query: Tensor | None, routing: Routing, layer: _Layer) -> Tensor:
-        out_bhnd = self._attend_all(self._all_queries(hidden_bnD, dense_query, layer), layer)
+    def _all_heads(self, hidden_bnD: Tensor, routing: Routing, layer: _Layer) -> Tensor:
+        query_bhnd = layer.query_bh1d
+        if query_bhnd is None:
+            projected = self.q_proj(hidden_bnD) if layer.dense_query is None else layer.dense_query
+            query_bhnd = self.rotation(self._heads(projected, self.q_norm), layer.cos_bnd, layer.sin_bnd)
+        out_bhnd = self._attend_all(query_bhnd, layer)
         gate_bnh = routing.mask_bnh if routing.gate_bnh is None else routing.gate_bnh
         if routing.gate_bnh is not None and not self._learns_from_all(routing):
             # Gates that were not chosen are zero but may have a gradient, which no other backend gives.
@@ -181,28 +207,38 @@ class MoHAttention(nn.Module):
         output: Tensor = self.o_proj(out_bnhd.flatten(2))
         return output
 
-    def _all_queries(self, hidden_bnD: Tensor, dense_query: Tensor | None, layer: _Layer) -> Tensor:
-        projected = self.q_proj(hidden_bnD) if dense_query is None else dense_query
-        return self.rotation(self._heads(projected, self.q_norm), layer.cos_bnd, layer.sin_bnd)
+    def _token_queries(self, hidden_b1D: Tensor, dense_query: Tensor | None, routing: Routing) -> Tensor:
+        """Return the queries of one new token, not rotated; weights that only other heads need are not read."""
+        if dense_query is None and (self._joint(self.q_norm) or not _plain(self.q_proj)):
+            dense_query = self.q_proj(hidden_b1D)
+        if dense_query is None:
+            dense_query = token_queries(
+                hidden_b1D,
+                self.q_proj.weight,
+                self.q_proj.bias,
+                head_mask_bnh=routing.mask_bnh,
+                backend=self.settings.backend,
+            )
+        return self._heads(dense_query, self.q_norm)
 
-    def _one_token(self, hidden_b1D: Tensor, dense_query: Tensor | None, routing: Routing, layer: _Layer) -> Tensor:
-        """Attend from one token behind a cache; what only heads that it did not choose need is not read."""
-        chosen: dict[str, Any] = {"head_mask_bnh": routing.mask_bnh, "backend": self.settings.backend}
-        if dense_query is None and _plain(self.q_proj) and not self._joint(self.q_norm):
-            dense_query = token_queries(hidden_b1D, self.q_proj.weight, self.q_proj.bias, **chosen)
+    def _one_token(self, query_bh1d: Tensor, routing: Routing, layer: _Layer, *, backend: str) -> Tensor:
+        """Attend from one token behind a cache; KV groups of which no head was chosen are not read."""
         kind = layer.value_bgtd.dtype
         out_bh1d = moh_decode(
-            self._all_queries(hidden_b1D, dense_query, layer).to(kind),
+            query_bh1d.to(kind),
             layer.key_bgtd.to(kind),
             layer.value_bgtd,
+            head_mask_bnh=routing.mask_bnh,
             gate_bnh=routing.gate_bnh,
             visible=layer.seen.visible,
             scale=self.scaling,
-            **chosen,
+            backend=backend,
         )
         out_b1q = out_bh1d.transpose(1, 2).flatten(2)
         if _plain(self.o_proj):
-            return token_output(out_b1q, self.o_proj.weight, self.o_proj.bias, **chosen)
+            return token_output(
+                out_b1q, self.o_proj.weight, self.o_proj.bias, head_mask_bnh=routing.mask_bnh, backend=backend
+            )
         output: Tensor = self.o_proj(out_b1q)
         return output
 
@@ -225,9 +261,7 @@ class MoHAttention(nn.Module):
         )
         return out_bhnd.masked_fill(blind_b1n1, 0.0)
 
-    def _chosen_heads(
-        self, hidden_bnD: Tensor, dense_query: Tensor | None, routing: Routing, layer: _Layer, *, backend: str
-    ) -> Tensor:
+    def _chosen_heads(self, hidden_bnD: Tensor, routing: Routing, layer: _Layer, *, backend: str) -> Tensor:
         assert layer.seen.visible is not None
         plan = routing_plan(
             routing.mask_bnh,
@@ -236,7 +270,7 @@ class MoHAttention(nn.Module):
             rows_per_group=self.layout.rows_per_group,
             heads_per_token=self.layout.active_heads,
         )
-        query_rd = self._chosen_queries(hidden_bnD, dense_query, plan, backend=backend)
+        query_rd = self._chosen_queries(hidden_bnD, layer.dense_query, plan, backend=backend)
         place_2rd = (each.flatten(0, 1).index_select(0, plan.token_r) for each in (layer.cos_bnd, layer.sin_bnd))
         query_rd = self.rotation(query_rd[None, None], *(each[None] for each in place_2rd))[0, 0]
         kind = layer.value_bgtd.dtype  # rotation widens queries and keys under autocast

@@ -31,15 +31,23 @@ class Rotation:
 
     def __call__(self, heads_bhnd: Tensor, cos_bnd: Tensor, sin_bnd: Tensor) -> Tensor:
         """Return the turned heads; what is wider than cosine and sine stays as it is."""
+        return self.both(heads_bhnd, heads_bhnd[:, :0], cos_bnd, sin_bnd)[0]
+
+    def both(self, query_bhnd: Tensor, key_bgnd: Tensor, cos_bnd: Tensor, sin_bnd: Tensor) -> tuple[Tensor, Tensor]:
+        """Turn queries and keys of the same places; one call, which matters for a single token."""
         if self.turn is None:
-            return heads_bhnd
+            return query_bhnd, key_bgnd
         width = cos_bnd.shape[-1]
-        if width == heads_bhnd.shape[-1]:
-            turned: Tensor = self.turn(heads_bhnd, heads_bhnd[:, :0], cos_bnd, sin_bnd)[0]
-            return turned
-        begin_bhnw = heads_bhnd[..., :width]
-        turned = self.turn(begin_bhnw, begin_bhnw[:, :0], cos_bnd, sin_bnd)[0]
-        return torch.cat([turned, heads_bhnd[..., width:].to(turned.dtype)], dim=-1)
+        if width == query_bhnd.shape[-1]:
+            query_bhnd, key_bgnd = self.turn(query_bhnd, key_bgnd, cos_bnd, sin_bnd)
+            return query_bhnd, key_bgnd
+        whole = query_bhnd, key_bgnd
+        turned = self.turn(*(heads[..., :width] for heads in whole), cos_bnd, sin_bnd)
+        query_bhnd, key_bgnd = (
+            torch.cat([begin, heads[..., width:].to(begin.dtype)], dim=-1)
+            for begin, heads in zip(turned, whole, strict=True)
+        )
+        return query_bhnd, key_bgnd
 
 
 def rotation_of(dense: nn.Module) -> Rotation:

@@ -24,6 +24,7 @@ struct Choice {
 struct Chosen {
     uint8_t *mask, *picked;  // (N, h) and (N, c, e)
     float* gate;             // (N, h), or null without gates
+    int64_t unfit;           // tokens with a score that is not finite
 };
 
 // Softmax of some scores, or of the picked ones, times a factor.
@@ -69,7 +70,7 @@ void weigh_token(const Choice& c, const float* score, const uint8_t* picked, flo
 
 }  // namespace
 
-extern "C" int strop_route(const Choice* choice, const Chosen* chosen, int64_t* bad, int threads) {
+extern "C" int strop_route(const Choice* choice, Chosen* chosen, int threads) {
     const Choice& c = *choice;
     const int64_t units = c.choices * c.units, wide = c.shared_scores + units + c.stages;
     const int64_t tasks = (c.tokens + TOKENS - 1) / TOKENS;
@@ -93,7 +94,7 @@ extern "C" int strop_route(const Choice* choice, const Chosen* chosen, int64_t* 
             }
         }
     });
-    *bad = unfit;
+    chosen->unfit = unfit;
     return failed;
 }
 
