@@ -85,6 +85,18 @@ def test_threads_change_nothing() -> None:
     assert torch.equal(found[0][1], found[1][1])
 
 
+def test_another_default_type_changes_nothing() -> None:
+    """Outputs are allocated like their inputs."""
+    mask, token, weight = chosen_heads(1, 4, 2), drawn(1, 1, 32), drawn(64, 32)
+    kept = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(torch.float64)
+        found = native.token_queries(token, weight, None, mask)
+    finally:
+        torch.set_default_dtype(kept)
+    assert torch.equal(found, native.token_queries(token, weight, None, mask))
+
+
 def test_any_strides_are_taken() -> None:
     mask = chosen_heads(1, 4, 2)
     token, weight = drawn(1, 1, 64)[..., ::2], drawn(32, 64).T

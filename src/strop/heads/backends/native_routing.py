@@ -68,9 +68,9 @@ def route(
     units = layout.choices * layout.units
     require_shapes(score_bnw=(score_bnw.shape, (b, n, shared_scores + units + stages)))
     score_bnw = score_bnw.detach().contiguous()
-    mask_bnh = torch.empty(b, n, layout.query_heads, dtype=torch.bool)
-    picked_bnce = torch.empty(b, n, layout.choices, layout.units, dtype=torch.bool)
-    gate_bnh = None if style is None else torch.empty(b, n, layout.query_heads)
+    mask_bnh = score_bnw.new_empty(b, n, layout.query_heads, dtype=torch.bool)
+    picked_bnce = score_bnw.new_empty(b, n, layout.choices, layout.units, dtype=torch.bool)
+    gate_bnh = None if style is None else score_bnw.new_empty(b, n, layout.query_heads)
     sizes = b * n, layout.query_heads, len(layout.shared), shared_scores, layout.choices, layout.units, layout.active
     kind = WITHOUT_GATES if style is None else STYLES.index(style)
     choice = _Choice(address(score_bnw), _numbers(layout.sources), *sizes, stages, kind)

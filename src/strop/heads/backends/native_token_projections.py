@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 
-import torch
 from torch import Tensor
 
 from strop.errors import UserError
@@ -64,7 +63,7 @@ def _project(
         bias=((out_width,) if bias is None else bias.shape, (out_width,)),
     )
     kept = token_b1x.contiguous(), weight.contiguous(), bias, head_mask_bnh.bool().contiguous()
-    out = torch.empty(batch, 1, out_width)
+    out = token_b1x.new_empty(batch, 1, out_width)
     sizes = batch, heads, wide // heads, model
     call(name, _TokenProjection(*(address(x) for x in kept), *sizes), out)
     return out
