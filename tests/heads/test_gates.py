@@ -7,7 +7,7 @@ from math import sqrt
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -181,6 +181,9 @@ def test_scaling_all_norms_changes_nothing(factor: float) -> None:
 
 
 @given(st.lists(st.floats(0, 1e6, width=32), min_size=2, max_size=16))
+@example([0.0, 0.0, 2.6526579929668787e-42])
+@example([1e-30, 1.000001e-30, 1e-30])
+@example([1.2e-32, 1.2e-32, 1.3e-32])
 def test_scores_are_probabilities_in_the_order_of_the_norms(norms: list[float]) -> None:
     norm = torch.tensor(norms, requires_grad=True)
     score = norm_score(norm)

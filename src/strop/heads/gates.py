@@ -137,8 +137,9 @@ def norm_score(norm_bnce: Tensor) -> Tensor:
     z-scores, the same function: ``|z| <= (e - 1) / sqrt(e)``. Scaling all norms changes nothing. Norms (5, 4, 2, 1):
     deviation 1.82574, scores .53094 .30702 .10267 .05937.
 
-    Where the released code gives NaN, this is defined: equal norms (also zero ones) and a single unit are uniform and
-    have no gradient. With two units the scores are .804 and .196 whatever the norms, so their gradient is zero.
+    Where the released code gives NaN, this is defined: equal norms (also zero ones, and ones so small that their
+    gradient would overflow, under 1.2e-32) and a single unit are uniform and have no gradient. With two units the
+    scores are .804 and .196 whatever the norms, so their gradient is zero.
 
     Args:
         norm_bnce: Norms, 0 or more, finite.
@@ -152,10 +153,12 @@ def norm_score(norm_bnce: Tensor) -> Tensor:
         return torch.ones_like(norm_bnce)
     largest = norm_bnce.detach().amax(-1, keepdim=True)
     # Squares of very small or large norms would vanish or overflow; the scale cancels, so it needs no gradient.
-    norm_bnce = norm_bnce / torch.where(largest > 0, largest, 1.0)
+    kind = torch.finfo(norm_bnce.dtype)
+    smallest = kind.tiny / (EQUAL_NORMS * kind.eps)
+    norm_bnce = norm_bnce / torch.where(largest >= smallest, largest, 1.0)
     centred = norm_bnce - norm_bnce.mean(-1, keepdim=True)
     variance = centred.square().sum(-1, keepdim=True) / (units - 1)
-    equal = variance <= (EQUAL_NORMS * torch.finfo(norm_bnce.dtype).eps) ** 2
+    equal = variance <= (EQUAL_NORMS * kind.eps) ** 2
     # The inner `where` keeps the root's infinite slope at 0 out of the gradient of the branch that is not taken.
     z_score = centred * torch.where(equal, 1.0, variance).rsqrt()
     return softmax(torch.where(equal, 0.0, z_score))
