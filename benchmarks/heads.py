@@ -6,7 +6,7 @@ Dense and sparse ways take turns on one thread in one process; a figure is the m
 time, dense over sparse, with an interval of that median. Plan, gathering of rows and, in layers, the router are inside.
 Two factors are given for each: what our kernel gains with all heads on, and what sparsity alone gains over that. The
 ideal of attention is 1/r, that of a layer or a model is what the counted work allows. Targets stand beside; in brackets
-the ambitious ones. `--part` runs some of: core, layer, gathered, decode, short, auto, model.
+the ambitious ones. `--part` runs some of: core, layer, gathered, decode, token, short, auto, model.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from heads_token import TOKEN_SIZES, TokenSize, token_ways
 from heads_work import HEADS, WIDTH, Case, Passes, Way, core_ways, decode_ways, layer_ways
 
 from strop.heads.attention import load_backend
@@ -165,7 +166,7 @@ def repeated(way: Way, times: int) -> None:
 
 def row(  # the two factors and the targets of one comparison
     part: str,
-    case: Case,
+    case: Case | TokenSize,
     way: str,
     found: dict[str, list[Timing]],
     *,
@@ -230,6 +231,17 @@ def decode(options: Options) -> Iterator[Row]:
         yield row("decode", case, options.backend, found, target=target, ideal=4.0, note=note)
 
 
+def token(options: Options) -> Iterator[Row]:
+    """The projections of one new token, which read the weights of the chosen heads only; cold weights."""
+    if options.backend != "native":
+        return
+    for size in TOKEN_SIZES:
+        for output in (False, True):
+            found = timed(token_ways(size, output=output), options)
+            note = ", output" if output else ", queries"
+            yield row("token", size, "native", found, target=None, ideal=size.heads / size.chosen, note=note)
+
+
 def short(options: Options) -> Iterator[Row]:
     """Attention and layers of short inputs."""
     for groups in (MHA, GROUPED):
@@ -282,6 +294,7 @@ PARTS: dict[str, Callable[[Options], Iterator[Row]]] = {
     "layer": layer,
     "gathered": gathered,
     "decode": decode,
+    "token": token,
     "short": short,
     "auto": auto,
     "model": model,
