@@ -81,3 +81,13 @@ def test_ends_never_fall_among_queries_that_see() -> None:
         visible = build(HeadCase(queries=40, batch=3, sight=sight, seed=5)).visible
         assert rises(visible.first_bn, visible.seen_bn)
         assert rises(visible.last_bn, visible.seen_bn)
+
+
+def test_what_a_pass_without_gradients_made_serves_one_with_them() -> None:
+    """Intervals are kept; those of inference mode could not be saved for a backward pass."""
+    with torch.inference_mode():
+        first = causal(3, 37, 41)
+    again = causal(3, 37, 41)
+    assert again is first
+    assert not again.last_bn.is_inference()
+    assert again.last_bn[0].tolist() == list(range(4, 41))
